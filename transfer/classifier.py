@@ -1,0 +1,171 @@
+"""The classifier: backbone and head as one model that takes raw pixels."""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from transfer.backbones import BackboneOptions, find_backbone, pool
+from transfer.errors import InputError
+from transfer.preprocessing import preprocess
+
+if TYPE_CHECKING:
+    import keras
+
+CARD = "classifier.json"
+"""Member of the `.keras` archive (a zip file) that holds the `ClassifierCard`."""
+
+
+@dataclass(frozen=True)
+class ClassifierCard:
+    """What a person or program needs to know about a saved classifier.
+
+    Attributes:
+        class_names: One per class; with a sigmoid output, the probability is that of the second.
+        backbone: Name of the architecture.
+        image_size: `(height, width)` in pixels that images are resized to, inside the model.
+        cuts: Layers whose outputs the head sees.
+        pooling: How each cut became a vector.
+    """
+
+    class_names: tuple[str, ...]
+    backbone: str
+    image_size: tuple[int, int]
+    cuts: tuple[str, ...]
+    pooling: str
+
+
+def feature_body(backbone: "keras.Model", options: BackboneOptions) -> "keras.Model":
+    """Pixels to features: preprocessing, backbone, pooling.
+
+    Args:
+        backbone: A cut backbone, one output per cut, named as its layers are.
+        options: What it was built from.
+
+    Returns:
+        Model from float32 `(batch, H, W, 3)` pixels, 0-255 RGB, to a list of features, one
+        `(batch, ...)` float32 tensor per cut.
+    """
+    import keras
+
+    pixels = keras.Input((*options.resolved_image_size(), 3), name="pixels")
+    return keras.Model(pixels, _features(pixels, backbone, options), name="feature_body")
+
+
+def build_classifier(
+    backbone: "keras.Model", head: "keras.Model", options: BackboneOptions
+) -> "keras.Model":
+    """Joins a cut backbone and a head trained on its features.
+
+    Args:
+        backbone: A cut backbone with exactly the cuts that the head uses, in its order.
+        head: Model from features to probabilities.
+        options: What the backbone was built from.
+
+    Returns:
+        `Input(uint8, any size) -> resizing -> body`, where the nested model `body` is
+        `preprocessing -> backbone -> pooling -> head`; output `(batch, num_classes)`
+        probabilities, or `(batch, 1)` for a sigmoid head. Stock layers only, no Lambda.
+    """
+    import keras
+
+    from transfer.resizing import resize_pixels
+
+    image_size = options.resolved_image_size()
+    pixels = keras.Input((*image_size, 3), name="pixels")
+    features = _features(pixels, backbone, options)
+    joined = features[0] if len(features) == 1 else keras.layers.Concatenate(name="join")(features)
+    body = keras.Model(pixels, head(joined), name="body")
+    images = keras.Input((None, None, 3), dtype="uint8", name="images")
+    outputs = body(resize_pixels(images, image_size), training=False)
+    return keras.Model(images, outputs, name="classifier")
+
+
+def _features(
+    pixels: "keras.KerasTensor", backbone: "keras.Model", options: BackboneOptions
+) -> list["keras.KerasTensor"]:
+    kind = find_backbone(options.backbone).preprocessing
+    # DESIGN: without training=False, BatchNorm behind another layer runs in training mode.
+    outputs = backbone(preprocess(pixels, kind), training=False)
+    outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+    return [
+        pool(output, options.pooling, f"{options.pooling}_pool_{index}")
+        for index, output in enumerate(outputs)
+    ]
+
+
+def save_classifier(model: "keras.Model", card: ClassifierCard, path: Path) -> None:
+    """Saves model and card as one `.keras` file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".writing-{path.name}")
+    try:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(CARD, json.dumps(asdict(card), indent=1))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_classifier(path: Path) -> tuple["keras.Model", ClassifierCard]:
+    """Loads what `save_classifier` wrote; code inside the file is never run (safe mode).
+
+    Raises:
+        InputError: If the file is missing or no classifier of ours.
+    """
+    card = read_card(path)
+    import keras
+
+    return keras.models.load_model(path, safe_mode=True, compile=False), card
+
+
+def read_card(path: Path) -> ClassifierCard:
+    """Reads the card alone, without Keras.
+
+    Raises:
+        InputError: If the file is missing or no classifier of ours.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"expected a classifier at {path}, found none; "
+            "train one with `transfer head` or name one with --model"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            values: dict = json.loads(archive.read(CARD))
+    except (zipfile.BadZipFile, KeyError):
+        raise InputError(
+            f"{path} is no classifier saved by this project (no {CARD} inside); "
+            "expected a classifier.keras or finetuned.keras of a run"
+        ) from None
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return ClassifierCard(**(values | lists))
+
+
+def as_probabilities(outputs: np.ndarray) -> np.ndarray:
+    """Gives sigmoid outputs two columns; leaves softmax outputs alone.
+
+    Args:
+        outputs: `(rows, num_classes)` or `(rows, 1)` float, 0 to 1.
+
+    Returns:
+        `(rows, num_classes)` float; rows sum to one.
+    """
+    if outputs.shape[1] > 1:
+        return outputs
+    return np.concatenate([1 - outputs, outputs], axis=1)
+
+
+def top_classes(
+    probabilities: np.ndarray, class_names: Sequence[str], count: int
+) -> list[list[tuple[str, float]]]:
+    """The `count` most probable classes of each row, best first, as `(name, probability)`."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    return [
+        [(class_names[index], float(row[index])) for index in best]
+        for row, best in zip(probabilities, order, strict=True)
+    ]
