@@ -1,0 +1,63 @@
+"""All stages of a recipe in a row, and a table of what each did."""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cache import FeatureFile
+from pipelines import evaluate, features, finetune, head
+from pipelines.evaluate import EvaluateStage
+from pipelines.features import FeaturesStage
+from pipelines.finetune import FinetuneStage
+from pipelines.head import HeadStage
+from pipelines.recipes import fill, load_recipe
+from pipelines.results import print_table
+from pipelines.setup import Setup
+
+
+@dataclass(frozen=True)
+class AllStages:
+    """Run features, head, fine-tune and evaluate with a recipe's options, and sum them up."""
+
+    setup: Setup = field(default_factory=Setup)
+
+
+def run(stage: AllStages) -> list[list[object]]:
+    """Runs every stage and prints a table of them.
+
+    Returns:
+        The table's rows: stage, what it did, what it reached, seconds, where it is.
+    """
+    setup = stage.setup
+    recipe = load_recipe(setup.recipe) if setup.recipe else {}
+
+    def options(kind: type, name: str) -> Any:
+        return replace(fill(kind(), recipe, name), setup=setup)
+
+    rows: list[list[object]] = []
+
+    def note(name: str, did: str, reached: str, started: float, where: object) -> None:
+        rows.append([name, did, reached, f"{time.monotonic() - started:.1f}", where])
+
+    started = time.monotonic()
+    with FeatureFile(features.run(FeaturesStage(setup))) as file:
+        note("features", features.describe(file), "", started, file.path)
+    started = time.monotonic()
+    trained = head.run(options(HeadStage, "head"))
+    reached = f"val accuracy {trained['val_accuracy']:.4f}"
+    where = setup.run_folder
+    note("head", f"{trained['epochs']} epochs", reached, started, where / "classifier.keras")
+    started = time.monotonic()
+    tuned = finetune.run(options(FinetuneStage, "finetune"))
+    before, after = (tuned[when]["val_accuracy"] for when in ("before", "after"))
+    reached = f"val accuracy {before:.4f} -> {after:.4f}"
+    note("finetune", f"{tuned['epochs']} epochs", reached, started, where / "finetuned.keras")
+    started = time.monotonic()
+    scores = evaluate.run(options(EvaluateStage, "evaluate"))
+    for name, score in scores["models"].items():
+        did = f"{score['num_images']:,} {scores['split']} images"
+        reached = f"{scores['split']} accuracy {score['accuracy']:.4f}"
+        note(f"evaluate {name}", did, reached, started, where / f"confusion-{name}.png")
+        started = time.monotonic()
+    print_table("What each stage did", ["stage", "did", "reached", "seconds", "file"], rows)
+    return rows

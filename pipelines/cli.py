@@ -1,0 +1,130 @@
+"""The command line: `transfer <stage> [options]`."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from itertools import pairwise
+
+STAGES = {
+    "features": ("FeaturesStage", "run the frozen backbone once, keep its features in HDF5"),
+    "head": ("HeadStage", "train a head on the features, export a classifier"),
+    "sweep": ("SweepStage", "train a grid of heads, keep the best"),
+    "finetune": ("FinetuneStage", "unfreeze and train end to end from the head"),
+    "evaluate": ("EvaluateStage", "scores and pictures of head and fine-tuned model"),
+    "predict": ("PredictStage", "name the classes of images with a saved classifier"),
+    "structure": ("StructureStage", "sort a flat folder of images into class folders"),
+    "all": ("AllStages", "features, head, fine-tune, evaluate, and a table of them"),
+}
+"""Stage, the dataclass of its options in `pipelines.<stage>`, what it does."""
+
+USAGE = """usage: transfer <stage> [--recipe NAME] [options]
+
+Transfer learning on cached features: the backbone runs once, heads train in seconds.
+
+stages:
+{stages}
+
+`transfer <stage> --help` lists a stage's options.
+recipes: {recipes}
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one stage.
+
+    Args:
+        arguments: Words after the program's name; by default those of this process.
+
+    Returns:
+        Exit status: 0, or 2 after an error that the user can mend, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if words[0] not in STAGES:
+        expected = ", ".join(STAGES)
+        print(f"transfer: expected a stage ({expected}), received {words[0]!r}", file=sys.stderr)
+        return 2
+    # TensorFlow's start-up chatter would drown what we have to say.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from cache.errors import CacheError
+    from transfer.errors import InputError
+
+    try:
+        options = parse(words[0], words[1:])
+        import_module(f"pipelines.{words[0]}").run(options)
+    except (InputError, CacheError) as error:
+        print(f"transfer {words[0]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"transfer {words[0]}: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _usage() -> str:
+    from pipelines.recipes import names
+
+    stages = "\n".join(f"  {name:10} {purpose}" for name, (_, purpose) in STAGES.items())
+    return USAGE.format(stages=stages, recipes=", ".join(names()))
+
+
+def parse(stage: str, words: Sequence[str]) -> object:
+    """Reads a stage's options: its defaults, then the recipe's, then the flags.
+
+    Raises:
+        InputError: If an option is unknown or a value does not fit; one line.
+        SystemExit: After `--help`.
+    """
+    import tyro
+
+    from pipelines.recipes import fill, load_recipe
+    from transfer.errors import InputError
+
+    options = getattr(import_module(f"pipelines.{stage}"), STAGES[stage][0])
+    recipe = _recipe_among(words)
+    default = fill(options(), load_recipe(recipe), stage) if recipe else options()
+    complaints = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaints):
+            return tyro.cli(
+                options,
+                args=words,
+                default=default,
+                prog=f"transfer {stage}",
+                description=options.__doc__,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        message = _first_paragraph(complaints.getvalue())
+        raise InputError(f"{message} (see transfer {stage} --help)") from None
+
+
+def _recipe_among(words: Sequence[str]) -> str | None:
+    # The recipe gives the defaults that the parser of all other flags starts from.
+    for word, following in pairwise([*words, ""]):
+        if word == "--recipe":
+            return following
+        if word.startswith("--recipe="):
+            return word.partition("=")[2]
+    return None
+
+
+def _first_paragraph(boxed: str) -> str:
+    lines = []
+    for line in boxed.splitlines()[1:]:
+        text = line.strip("│ ╭╮╰╯")
+        if not text or set(text) == {"─"}:
+            break
+        lines.append(text)
+    return " ".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

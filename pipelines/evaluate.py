@@ -1,0 +1,177 @@
+"""The evaluation stage: scores and pictures of one or several classifiers, side by side."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from cache import FeatureFile
+from pipelines.features import open_features
+from pipelines.finetune import load_trusted_images
+from pipelines.results import print_table, read_json, write_json
+from pipelines.scoring import predict_images
+from pipelines.setup import Setup
+from transfer.errors import InputError
+from transfer.startup import import_keras
+
+if TYPE_CHECKING:
+    from transfer.images import ImageSet
+    from transfer.metrics import Evaluation
+
+
+@dataclass(frozen=True)
+class EvaluateStage:
+    """Score the run's head and fine-tuned classifier, and other classifiers if named."""
+
+    setup: Setup = field(default_factory=Setup)
+    split: Literal["test", "val", "train"] = "test"
+    """Rows to score; test is for the last word, not for choosing."""
+    models: tuple[Path, ...] = ()
+    """Saved classifiers to score as well, on the same rows, with the same classes."""
+    pictures: bool = True
+    """Draw confusion, architecture and a grid of predictions."""
+
+
+def run(stage: EvaluateStage) -> dict:
+    """Evaluates, prints a table, and writes `evaluation-<split>.json` and pictures.
+
+    Returns:
+        What is also written: per model accuracy, top-5, loss, per-class scores, confusion.
+
+    Raises:
+        InputError: If there is no head yet, or the split has no rows.
+    """
+    folder = stage.setup.run_folder
+    head = read_json(folder / "head.json", "head")
+    import_keras()
+    classifiers = {path.stem: path for path in _classifiers(stage, folder)}
+    with open_features(stage.setup) as features:
+        rows = features.rows(stage.split)
+        if not len(rows):
+            raise InputError(
+                f"--split {stage.split} has no images in this data; choose another split, "
+                "or carve one with --val-fraction or --test-fraction"
+            )
+        probabilities = {"head": _head_probabilities(folder, features, head, rows)}
+        images = None
+        if classifiers or stage.pictures:
+            images = load_trusted_images(stage.setup, head["features"]).subset(rows)
+        names, labels = features.class_names, features.labels[rows]
+    for name, path in classifiers.items():
+        assert images is not None
+        probabilities[name] = _classifier_probabilities(name, path, images)
+    evaluations = _evaluate(probabilities, labels, names, stage.split)
+    _print_tables(evaluations, head)
+    result = {
+        "split": stage.split,
+        "models": {name: scores.to_json() for name, scores in evaluations.items()},
+    }
+    write_json(folder / f"evaluation-{stage.split}.json", result)
+    if stage.pictures and images is not None:
+        # Evenly over the split, so that every class has its chance to be seen.
+        shown = np.unique(np.linspace(0, len(rows) - 1, 25).astype(int))
+        few = images.subset(shown)
+        for name, path in {"head": folder / "classifier.keras", **classifiers}.items():
+            _draw(folder, name, path, few, probabilities[name][shown], evaluations[name])
+    print(f"evaluate: scores and pictures in {folder}")
+    return result
+
+
+def _classifiers(stage: EvaluateStage, folder: Path) -> list[Path]:
+    finetuned = folder / "finetuned.keras"
+    return [*([finetuned] if finetuned.exists() else []), *stage.models]
+
+
+def _head_probabilities(
+    folder: Path, features: FeatureFile, head: dict, rows: np.ndarray
+) -> np.ndarray:
+    import keras
+
+    from transfer.classifier import as_probabilities
+
+    if features.key != head["features"]:
+        raise InputError(
+            f"the head in {folder} was trained on features {head['features'][:16]}, the options "
+            f"given ask for {features.key[:16]}; train a head for these, or use another --run"
+        )
+    model = keras.models.load_model(folder / "head.keras", safe_mode=True, compile=False)
+    values = features.read(rows, head["cuts"])
+    return as_probabilities(model.predict(values, batch_size=1024, verbose=0))
+
+
+def _classifier_probabilities(name: str, path: Path, images: "ImageSet") -> np.ndarray:
+    from transfer.classifier import load_classifier
+
+    classifier, card = load_classifier(path)
+    if card.class_names != images.class_names:
+        raise InputError(
+            f"{path} expects the classes {', '.join(card.class_names)}, "
+            f"the data has {', '.join(images.class_names)}; choose a classifier of this data"
+        )
+    return predict_images(classifier, images, f"evaluating {name}")
+
+
+def _evaluate(
+    probabilities: dict[str, np.ndarray],
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
+    split: str,
+) -> dict[str, "Evaluation"]:
+    from transfer.metrics import evaluate
+
+    return {
+        name: evaluate(values, labels, class_names, split) for name, values in probabilities.items()
+    }
+
+
+def _print_tables(evaluations: dict[str, "Evaluation"], head: dict) -> None:
+    rows = [
+        [
+            name,
+            scores.num_images,
+            f"{scores.accuracy:.4f}",
+            "" if scores.top5 is None else f"{scores.top5:.4f}",
+            f"{scores.loss:.4f}",
+        ]
+        for name, scores in evaluations.items()
+    ]
+    split = next(iter(evaluations.values())).split
+    print_table(f"On the {split} split", ["model", "images", "accuracy", "top 5", "loss"], rows)
+    for name, scores in evaluations.items():
+        print_table(
+            f"{name}, class by class",
+            ["class", "precision", "recall", "f1", "images"],
+            [
+                [c.class_name, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", c.support]
+                for c in scores.per_class
+            ],
+        )
+
+
+def _draw(
+    folder: Path,
+    name: str,
+    path: Path,
+    images: "ImageSet",
+    probabilities: np.ndarray,
+    evaluation: "Evaluation",
+) -> None:
+    from transfer.architecture import plot_architecture
+    from transfer.classifier import load_classifier
+    from transfer.plots import plot_confusion, plot_predictions
+
+    title = f"{name}, {evaluation.split} split"
+    plot_confusion(
+        evaluation.confusion, images.class_names, folder / f"confusion-{name}.png", title
+    )
+    classifier, _ = load_classifier(path)
+    plot_architecture(classifier, folder / f"architecture-{name}.png")
+    best = probabilities.argmax(1)
+    plot_predictions(
+        [images.read(row) for row in range(len(images))],
+        [images.class_names[label] for label in images.labels],
+        [images.class_names[index] for index in best],
+        probabilities.max(1),
+        folder / f"predictions-{name}.png",
+    )

@@ -1,0 +1,159 @@
+"""The fine-tuning stage: from backbone and trained head, end to end on pixels."""
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.features import open_features
+from pipelines.progress import progress, waiting
+from pipelines.results import read_json, write_json
+from pipelines.scoring import predict_images
+from pipelines.setup import Setup
+from transfer.augmentation import AugmentOptions
+from transfer.errors import InputError
+from transfer.fitting import FitOptions
+from transfer.images import ImageSet
+from transfer.sources import load
+from transfer.startup import import_keras
+
+PARITY = 5e-3
+"""Largest difference in mean validation loss between the cached head and the classifier."""
+
+
+@dataclass(frozen=True)
+class FinetuneStage:
+    """Unfreeze part of the backbone and train the classifier end to end on pixels."""
+
+    setup: Setup = field(default_factory=Setup)
+    unfreeze: str = "all"
+    """all, the number of the backbone's last layers, or the name of the first layer to train."""
+    fit: FitOptions = field(
+        default_factory=lambda: FitOptions(
+            epochs=5, batch_size=32, learning_rate=1e-4, patience=3, warmup_epochs=0.5
+        )
+    )
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+
+
+def run(stage: FinetuneStage) -> dict:
+    """Fine-tunes the run's classifier, saves it and its scores before and after.
+
+    Returns:
+        What is also written to `finetune.json`.
+
+    Raises:
+        InputError: If no head was trained for these features, or the classifier's validation
+            score is not that of the cached head.
+    """
+    import_keras()
+    from transfer.classifier import load_classifier, save_classifier
+    from transfer.finetuning import finetune, unfreeze
+    from transfer.plots import plot_history
+
+    folder = stage.setup.run_folder
+    head = read_json(folder / "head.json", "head")
+    if head["refitted"]:
+        raise InputError(
+            f"the head in {folder} was refitted on the validation images, which fine-tuning needs "
+            "to judge itself by; train it again without --refit"
+        )
+    images = load_trusted_images(stage.setup, head["features"])
+    classifier, card = load_classifier(folder / "classifier.keras")
+    val = images.subset(np.flatnonzero(images.split == "val"))
+    before = _score(classifier, val)
+    _check_parity(before, head)
+    trained, layers = unfreeze(classifier, stage.unfreeze)
+    print(f"finetune: training {trained} of {layers} backbone layers and the head")
+    checkpoints = folder / "finetune-checkpoints"
+    _forget_other_setups(checkpoints, stage, head)
+    started = time.monotonic()
+    num_train = int((images.split == "train").sum())
+    with progress("finetune", stage.fit.epochs * num_train) as update:
+        fitted = finetune(
+            classifier,
+            images,
+            stage.fit,
+            stage.augment,
+            checkpoints,
+            lambda seen, scores: update(seen, f"accuracy {scores['accuracy']:.4f}"),
+        )
+    seconds = time.monotonic() - started
+    after = _score(classifier, val)
+    save_classifier(classifier, card, folder / "finetuned.keras")
+    fitted.save_csv(folder / "finetune-history.csv")
+    plot_history(fitted.history, folder / "finetune-history.png", best_epoch=fitted.best_epoch)
+    shutil.rmtree(checkpoints)
+    result = {
+        "before": before,
+        "after": after,
+        "best_epoch": fitted.best_epoch + 1,
+        "epochs": len(fitted.history["loss"]),
+        "seconds": round(seconds, 1),
+        "trained_layers": trained,
+        "options": asdict(stage) | {"setup": None},
+    }
+    write_json(folder / "finetune.json", result)
+    print(
+        f"finetune: val accuracy {before['val_accuracy']:.4f} before, "
+        f"{after['val_accuracy']:.4f} after, in {seconds:.1f} s, in {folder / 'finetuned.keras'}"
+    )
+    return result
+
+
+def load_trusted_images(setup: Setup, key: str) -> ImageSet:
+    """The images in the rows of the feature file that a head was trained on.
+
+    Raises:
+        InputError: If the head's features are not those of the data given.
+    """
+    with open_features(setup) as features:
+        if features.key != key:
+            raise InputError(
+                f"the head in {setup.run_folder} was trained on features {key[:16]}, the options "
+                f"given ask for {features.key[:16]}; train a head for these, or use another --run"
+            )
+        ids, labels = features.ids, features.labels
+    with waiting("listing the images"):
+        images = load(setup.data)
+    images = images.subset(np.flatnonzero(np.isin(images.ids, ids)))
+    if not (np.array_equal(images.ids, ids) and np.array_equal(images.labels, labels)):
+        raise InputError("the feature file's ids and labels are not those of the data given")
+    return images
+
+
+def _score(classifier: object, val: ImageSet) -> dict[str, float]:
+    from transfer.metrics import evaluate
+
+    probabilities = predict_images(classifier, val, "validating")
+    scores = evaluate(probabilities, val.labels, val.class_names, "val")
+    return {"val_accuracy": scores.accuracy, "val_loss": scores.loss}
+
+
+def _check_parity(before: dict[str, float], head: dict) -> None:
+    print(
+        f"finetune: val accuracy {before['val_accuracy']:.4f} from pixels, "
+        f"{head['val_accuracy']:.4f} from cached features"
+    )
+    if abs(before["val_loss"] - head["val_loss"]) > PARITY:
+        raise InputError(
+            f"the classifier's validation loss is {before['val_loss']:.4f} from pixels and "
+            f"{head['val_loss']:.4f} from cached features; expected the same, so features and "
+            "pixels do not belong together: run `transfer head` again"
+        )
+
+
+def _forget_other_setups(checkpoints: Path, stage: FinetuneStage, head: dict) -> None:
+    # A checkpoint is gone on with only if every option is as it was.
+    wanted = json.dumps([asdict(stage), head], default=str, sort_keys=True)
+    marker = checkpoints / "setup.json"
+    if checkpoints.exists() and (not marker.exists() or marker.read_text() != wanted):
+        print("finetune: options differ from those of the interrupted run, starting anew")
+        shutil.rmtree(checkpoints)
+    elif checkpoints.exists():
+        print("finetune: going on after the last whole epoch of the interrupted run")
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    marker.write_text(wanted)

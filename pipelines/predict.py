@@ -1,0 +1,164 @@
+"""The prediction stage: a saved classifier over images, folders or patterns."""
+
+import csv
+import glob
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from cache.durable import whole_file
+from pipelines.results import print_table
+from pipelines.setup import Setup
+from transfer.archives import FolderFiles
+from transfer.errors import InputError
+from transfer.images import SUFFIXES, BadImage, ImageSet
+from transfer.startup import import_keras
+
+
+@dataclass(frozen=True)
+class PredictStage:
+    """Name the classes of images with a saved classifier."""
+
+    setup: Setup = field(default_factory=Setup)
+    images: tuple[str, ...] = ()
+    """Image files, folders (searched recursively) or patterns such as 'holiday/*.jpg'."""
+    model: Path | None = None
+    """A saved classifier; by default the run's fine-tuned one, or else its classifier."""
+    top: int = 3
+    """How many classes to name for each image, best first."""
+    output: Path | None = None
+    """A .csv or .json file for the predictions; by default a table on the terminal."""
+    bad_files: Literal["stop", "skip"] = "stop"
+    """What to do about files that are no images: stop, or name them and go on."""
+
+
+def run(stage: PredictStage) -> list[dict]:
+    """Classifies images.
+
+    Returns:
+        One entry an image: its path, the best class, its probability, and the top classes.
+
+    Raises:
+        InputError: If nothing matches, a file is no image, or there is no classifier.
+    """
+    if stage.output and stage.output.suffix not in (".csv", ".json"):
+        raise InputError(f"--output expects a .csv or .json file, received {stage.output}")
+    if stage.top < 1:
+        raise InputError(f"--top expects at least 1, received {stage.top}")
+    paths = find_images(stage.images)
+    import_keras()
+    from pipelines.scoring import predict_images
+    from transfer.classifier import load_classifier, top_classes
+
+    images = readable_images(paths, stage.bad_files)
+    classifier, card = load_classifier(stage.model or default_model(stage.setup.run_folder))
+    probabilities = predict_images(classifier, images, "predicting")
+    predictions = [
+        {
+            "image": str(id),
+            "class": best[0][0],
+            "probability": round(best[0][1], 6),
+            "top": [{"class": name, "probability": round(value, 6)} for name, value in best],
+        }
+        for id, best in zip(
+            images.ids, top_classes(probabilities, card.class_names, stage.top), strict=True
+        )
+    ]
+    _write(predictions, stage.output)
+    return predictions
+
+
+def default_model(run_folder: Path) -> Path:
+    """The run's fine-tuned classifier if there is one, else the one with the frozen backbone."""
+    finetuned = run_folder / "finetuned.keras"
+    return finetuned if finetuned.exists() else run_folder / "classifier.keras"
+
+
+def find_images(patterns: tuple[str, ...]) -> list[Path]:
+    """Image files behind paths, folders and patterns, each once, in the order given.
+
+    Raises:
+        InputError: If nothing is given, or something given holds no image file.
+    """
+    if not patterns:
+        raise InputError("expected images: files, folders or patterns after --images")
+    paths: dict[Path, None] = {}
+    for pattern in patterns:
+        found = [Path(pattern)]
+        if not found[0].exists():
+            # Path.glob takes no absolute pattern.
+            names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+            found = [Path(name) for name in names]
+        files = [file for path in found for file in _files(path)]
+        if not files:
+            raise InputError(f"expected images at {pattern!r}, found none; check the path")
+        paths.update(dict.fromkeys(files))
+    return list(paths)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+
+
+def readable_images(paths: list[Path], bad_files: str) -> ImageSet:
+    """An image set over single files, without labels; every file is decoded once to be sure.
+
+    Raises:
+        InputError: If a file is no image, unless `bad_files` is `"skip"`; lists all of them.
+    """
+    names = [str(path) for path in paths]
+    images = ImageSet(
+        ids=np.array(names, object),
+        labels=np.zeros(len(names), np.int64),
+        class_names=(),
+        split=np.full(len(names), "test"),
+        source=FolderFiles(Path(), names),
+        members=np.arange(len(names)),
+    )
+    bad = {row: image for row, image in images.stream() if isinstance(image, BadImage)}
+    if not bad:
+        return images
+    lines = "\n".join(f"  {image.id}: {image.reason}" for image in bad.values())
+    if bad_files == "stop" or len(bad) == len(images):
+        raise InputError(
+            f"expected images, received {len(bad)} files that cannot be decoded; remove them, "
+            f"or leave them out with --bad-files skip:\n{lines}"
+        )
+    print(f"predict: left out {len(bad)} files that cannot be decoded:\n{lines}", file=sys.stderr)
+    return images.subset(np.array([row for row in range(len(images)) if row not in bad]))
+
+
+def _write(predictions: list[dict], output: Path | None) -> None:
+    if output is None:
+        rows = [
+            [prediction["image"]]
+            + [f"{entry['class']} {entry['probability']:.4f}" for entry in prediction["top"]]
+            for prediction in predictions
+        ]
+        ranks = [f"{rank}." for rank in range(1, len(predictions[0]["top"]) + 1)]
+        print_table(f"{len(predictions)} images", ["image", *ranks], rows)
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(output) as temporary:
+        if output.suffix == ".json":
+            temporary.write_text(json.dumps(predictions, indent=1) + "\n")
+        else:
+            with temporary.open("w", newline="") as file:
+                csv.writer(file).writerows(_csv_lines(predictions))
+    print(f"predict: {len(predictions)} images, in {output}")
+
+
+def _csv_lines(predictions: list[dict]) -> list[list[object]]:
+    count = len(predictions[0]["top"])
+    header = [f"{what}_{rank}" for rank in range(1, count + 1) for what in ("class", "probability")]
+    return [["image", *header]] + [
+        [prediction["image"]]
+        + [value for entry in prediction["top"] for value in (entry["class"], entry["probability"])]
+        for prediction in predictions
+    ]

@@ -1,0 +1,66 @@
+"""Progress bars on a terminal, silence in a pipe."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class _Speed(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} {self._unit}/s" if speed else f"- {self._unit}/s")
+
+
+@contextmanager
+def progress(description: str, total: int, unit: str = "images") -> Iterator[Callable[..., None]]:
+    """Shows a bar with speed and time left on standard error, if that is a terminal.
+
+    Args:
+        description: What is being done.
+        total: Number of units in all.
+        unit: What is counted.
+
+    Yields:
+        A function `update(done, note="")`: how many units are done by now.
+    """
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(description, total=total, note="")
+        yield lambda done, note="": bar.update(task, completed=min(done, total), note=note)
+
+
+@contextmanager
+def waiting(description: str) -> Iterator[None]:
+    """Shows that work without a countable end goes on, if standard error is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(description):
+        yield

@@ -1,0 +1,83 @@
+"""Recipes: TOML files that fill the options of every stage; flags override them."""
+
+import difflib
+import tomllib
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transfer.errors import InputError
+
+SHARED = ("data", "backbone")
+"""Tables that every stage reads; the others are named after stages."""
+
+
+def names() -> list[str]:
+    """Names of the recipes that come with the project."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.toml"))
+
+
+def load_recipe(name: str) -> dict[str, dict[str, Any]]:
+    """Reads a recipe of ours by name, or anybody's by the path of its TOML file.
+
+    Raises:
+        InputError: If it is not there or no valid TOML.
+    """
+    path = Path(name) if name.endswith(".toml") else Path(__file__).parent / f"{name}.toml"
+    try:
+        return tomllib.loads(path.read_text())
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(
+            f"--recipe expects a .toml file or one of {', '.join(names())}; received {name!r}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no valid TOML: {error}") from None
+
+
+def fill(stage: Any, recipe: dict[str, dict[str, Any]], name: str) -> Any:
+    """Sets the options of a stage from a recipe's shared tables and the stage's own.
+
+    Args:
+        stage: A stage's options, nested dataclasses with their defaults.
+        recipe: From `load_recipe`.
+        name: The stage's name.
+
+    Returns:
+        A copy with the recipe's values.
+
+    Raises:
+        InputError: If the recipe names an option that the stage does not have.
+    """
+    for table in (*SHARED, name):
+        for key, value in recipe.get(table, {}).items():
+            option = key.replace("-", "_")
+            filled = _set(stage, option, tuple(value) if isinstance(value, list) else value)
+            if filled is None:
+                likely = difflib.get_close_matches(option, _options(stage), n=3) or _options(stage)
+                raise InputError(
+                    f"the recipe's [{table}] names {key!r}, which {name} does not have; "
+                    f"likely options: {', '.join(likely)}"
+                )
+            stage = filled
+    return stage
+
+
+def _set(stage: Any, option: str, value: Any) -> Any | None:
+    for field in fields(stage):
+        current = getattr(stage, field.name)
+        if is_dataclass(current):
+            filled = _set(current, option, value)
+            if filled is not None:
+                return replace(stage, **{field.name: filled})
+        elif field.name == option:
+            return replace(stage, **{option: value})
+    return None
+
+
+def _options(stage: Any) -> list[str]:
+    values = [(field.name, getattr(stage, field.name)) for field in fields(stage)]
+    return [
+        option
+        for name, value in values
+        for option in (_options(value) if is_dataclass(value) else [name])
+    ]

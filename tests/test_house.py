@@ -1,0 +1,49 @@
+"""The rules of the house: who may import whom, and what no file may be called."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ALLOWED = {
+    "cache": {"cache"},
+    "transfer": {"transfer"},
+    "pipelines": {"pipelines", "transfer", "cache"},
+}
+FILES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    package = path.relative_to(ROOT).parts[0]
+    names = set(imported(path))
+    assert names & set(ALLOWED) <= ALLOWED[package]
+    if package == "cache":
+        assert names - {"cache"} <= {"numpy", "h5py"} | set(sys.stdlib_module_names)
+    assert "tensorflow" not in names
+
+
+def test_no_file_has_a_name_that_says_nothing():
+    nothing = {"utils", "util", "common", "helpers", "helper", "core", "base", "manager"}
+    assert not nothing & {path.stem for path in FILES}
+
+
+@pytest.mark.parametrize("module", ["pipelines.cli", "pipelines.features", "cache"])
+def test_the_fast_path_imports_nothing_heavy(module):
+    heavy = {"keras", "tensorflow", "sklearn", "matplotlib", "jax", "torch"}
+    program = f"import sys, {module}; print(*{heavy} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""

@@ -1,0 +1,73 @@
+"""Recipes: every one fills every stage; wrong ones are refused in one line."""
+
+import dataclasses
+import importlib
+
+import pytest
+
+from pipelines.cli import STAGES
+from pipelines.recipes import fill, load_recipe, names
+from transfer.errors import InputError
+
+REQUIRED = {
+    "cifar10-inceptionresnetv2",
+    "cifar10-inceptionv3",
+    "dogs-vs-horses-inceptionv3-mixed7",
+    "cifar10-mobilenetv2",
+    "demo",
+}
+
+
+def stage_of(name):
+    return getattr(importlib.import_module(f"pipelines.{name}"), STAGES[name][0])()
+
+
+def test_all_recipes_are_there():
+    assert set(names()) == REQUIRED
+
+
+@pytest.mark.parametrize("recipe", sorted(REQUIRED))
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "structure"])
+def test_every_recipe_fills_every_stage(recipe, stage):
+    tables = load_recipe(recipe)
+    assert set(tables) <= {"data", "backbone", *STAGES}
+    filled = fill(stage_of(stage), tables, stage)
+    assert filled.setup.data.data == tables["data"]["data"]
+    assert filled.setup.backbone.backbone == tables["backbone"]["backbone"]
+
+
+def test_nested_options_are_found_and_lists_become_tuples():
+    tables = {"head": {"hidden": [64, 32], "learning-rate": 0.5, "use_cuts": ["mixed7"]}}
+    filled = fill(stage_of("head"), tables, "head")
+    assert filled.head.hidden == (64, 32)
+    assert filled.fit.learning_rate == 0.5
+    assert filled.use_cuts == ("mixed7",)
+    assert fill(stage_of("finetune"), tables, "finetune") == stage_of("finetune")
+
+
+def test_an_unknown_option_lists_likely_ones():
+    with pytest.raises(InputError, match=r"'hiden'.*hidden"):
+        fill(stage_of("head"), {"head": {"hiden": [1]}}, "head")
+
+
+def test_every_flag_of_a_stage_means_one_thing():
+    # Flags carry no prefix, so a name may occur only once among a stage's nested options.
+    def options(value):
+        for field in dataclasses.fields(value):
+            current = getattr(value, field.name)
+            yield from options(current) if dataclasses.is_dataclass(current) else [field.name]
+
+    for stage in STAGES:
+        flags = list(options(stage_of(stage)))
+        assert len(flags) == len(set(flags))
+
+
+def test_a_recipe_of_ones_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[data]\ndata = 'photos'\n")
+    assert load_recipe(str(path)) == {"data": {"data": "photos"}}
+    path.write_text("[data\n")
+    with pytest.raises(InputError, match="no valid TOML"):
+        load_recipe(str(path))
+    with pytest.raises(InputError, match=r"demo.*'nope'"):
+        load_recipe("nope")
