@@ -1,0 +1,67 @@
+# Every target sets up the virtual environment first; nothing but Python 3.11+ and make is needed.
+VENV   ?= .venv
+PYTHON ?= python3
+RECIPE ?= cifar10-mobilenetv2
+
+# make features DATA=photos BACKBONE=EfficientNetLite0 IMAGE_SIZE=160 CUT="blocks" ARGS="--help"
+option = $(if $($(1)),--$(2) $($(1)))
+OPTIONS = $(call option,RECIPE,recipe) $(call option,DATA,data) $(call option,BACKBONE,backbone) \
+          $(call option,WEIGHTS,weights) $(call option,ALPHA,alpha) \
+          $(call option,IMAGE_SIZE,image-size) $(call option,CUT,cut) \
+          $(call option,POOLING,pooling) $(call option,LIMIT,limit-per-class) \
+          $(call option,RUN,run) $(ARGS)
+TRANSFER = $(VENV)/bin/transfer
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo features head sweep finetune evaluate predict test check bench format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | \
+	  while IFS='|' read -r name purpose; do printf '  make %-10s %s\n' "$$name" "$$purpose"; done
+	@echo '  variables: RECIPE= DATA= BACKBONE= WEIGHTS= ALPHA= IMAGE_SIZE= CUT= POOLING= LIMIT= RUN= ARGS='
+
+setup: $(VENV)/.installed  ## make the virtual environment
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup  ## all stages on handwritten digits, with real weights, in minutes
+	@$(TRANSFER) all --recipe demo $(ARGS)
+
+features: setup  ## run the frozen backbone once over all images
+	@$(TRANSFER) features $(OPTIONS)
+
+head: setup  ## train a head on the cached features
+	@$(TRANSFER) head $(OPTIONS)
+
+sweep: setup  ## train a grid of heads, keep the best
+	@$(TRANSFER) sweep $(OPTIONS)
+
+finetune: setup  ## fine-tune end to end from the head
+	@$(TRANSFER) finetune $(OPTIONS)
+
+evaluate: setup  ## scores and pictures on the test split
+	@$(TRANSFER) evaluate $(OPTIONS)
+
+predict: setup  ## classes of images: make predict IMAGES="a.jpg folder"
+	@$(TRANSFER) predict $(OPTIONS) $(if $(IMAGES),--images $(IMAGES))
+
+test: check  ## lint, types and tests
+	@TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/pytest -n auto --dist loadscope $(ARGS)
+
+check: setup  ## lint and types alone
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+bench: setup  ## ratios of two things timed side by side
+	@$(VENV)/bin/python -m tests.benchmarks
+
+format: setup  ## format the code
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+clean:  ## remove results; features have to be extracted again
+	rm -rf artifacts
