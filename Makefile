@@ -49,7 +49,7 @@ predict: setup  ## classes of images: make predict IMAGES="a.jpg folder"
 	@$(TRANSFER) predict $(OPTIONS) $(if $(IMAGES),--images $(IMAGES))
 
 test: check  ## lint, types and tests
-	@TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/pytest -n auto --dist loadscope $(ARGS)
+	@TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: setup  ## lint and types alone
 	@$(VENV)/bin/ruff check .
