@@ -8,7 +8,7 @@ import numpy as np
 
 from cache import FeatureFile
 from pipelines.features import open_features
-from pipelines.finetune import load_trusted_images
+from pipelines.finetune import check_trained_on, load_rows_of
 from pipelines.results import print_table, read_json, write_json
 from pipelines.scoring import predict_images
 from pipelines.setup import Setup
@@ -16,6 +16,8 @@ from transfer.errors import InputError
 from transfer.startup import import_keras
 
 if TYPE_CHECKING:
+    import keras
+
     from transfer.images import ImageSet
     from transfer.metrics import Evaluation
 
@@ -45,24 +47,26 @@ def run(stage: EvaluateStage) -> dict:
     folder = stage.setup.run_folder
     head = read_json(folder / "head.json", "head")
     import_keras()
-    classifiers = {path.stem: path for path in _classifiers(stage, folder)}
     with open_features(stage.setup) as features:
+        check_trained_on(features, head, folder)
         rows = features.rows(stage.split)
         if not len(rows):
             raise InputError(
                 f"--split {stage.split} has no images in this data; choose another split, "
                 "or carve one with --val-fraction or --test-fraction"
             )
-        probabilities = {"head": _head_probabilities(folder, features, head, rows)}
+        probabilities = {"head": _head_probabilities(folder, features, head["cuts"], rows)}
+        paths = _classifiers(stage, folder)
         images = None
-        if classifiers or stage.pictures:
-            images = load_trusted_images(stage.setup, head["features"]).subset(rows)
+        if paths or stage.pictures:
+            images = load_rows_of(features, stage.setup).subset(rows)
         names, labels = features.class_names, features.labels[rows]
-    for name, path in classifiers.items():
+    classifiers = {path.stem: _load(path, names) for path in paths}
+    for name, classifier in classifiers.items():
         assert images is not None
-        probabilities[name] = _classifier_probabilities(name, path, images)
+        probabilities[name] = predict_images(classifier, images, f"evaluating {name}")
     evaluations = _evaluate(probabilities, labels, names, stage.split)
-    _print_tables(evaluations, head)
+    _print_tables(evaluations)
     result = {
         "split": stage.split,
         "models": {name: scores.to_json() for name, scores in evaluations.items()},
@@ -72,8 +76,9 @@ def run(stage: EvaluateStage) -> dict:
         # Evenly over the split, so that every class has its chance to be seen.
         shown = np.unique(np.linspace(0, len(rows) - 1, 25).astype(int))
         few = images.subset(shown)
-        for name, path in {"head": folder / "classifier.keras", **classifiers}.items():
-            _draw(folder, name, path, few, probabilities[name][shown], evaluations[name])
+        classifiers = {"head": _load(folder / "classifier.keras", names), **classifiers}
+        for name, classifier in classifiers.items():
+            _draw(folder, name, classifier, few, probabilities[name][shown], evaluations[name])
     print(f"evaluate: scores and pictures in {folder}")
     return result
 
@@ -84,32 +89,27 @@ def _classifiers(stage: EvaluateStage, folder: Path) -> list[Path]:
 
 
 def _head_probabilities(
-    folder: Path, features: FeatureFile, head: dict, rows: np.ndarray
+    folder: Path, features: FeatureFile, cuts: list[str], rows: np.ndarray
 ) -> np.ndarray:
     import keras
 
     from transfer.classifier import as_probabilities
 
-    if features.key != head["features"]:
-        raise InputError(
-            f"the head in {folder} was trained on features {head['features'][:16]}, the options "
-            f"given ask for {features.key[:16]}; train a head for these, or use another --run"
-        )
     model = keras.models.load_model(folder / "head.keras", safe_mode=True, compile=False)
-    values = features.read(rows, head["cuts"])
+    values = features.read(rows, cuts)
     return as_probabilities(model.predict(values, batch_size=1024, verbose=0))
 
 
-def _classifier_probabilities(name: str, path: Path, images: "ImageSet") -> np.ndarray:
+def _load(path: Path, class_names: tuple[str, ...]) -> "keras.Model":
     from transfer.classifier import load_classifier
 
     classifier, card = load_classifier(path)
-    if card.class_names != images.class_names:
+    if card.class_names != class_names:
         raise InputError(
             f"{path} expects the classes {', '.join(card.class_names)}, "
-            f"the data has {', '.join(images.class_names)}; choose a classifier of this data"
+            f"the data has {', '.join(class_names)}; choose a classifier of this data"
         )
-    return predict_images(classifier, images, f"evaluating {name}")
+    return classifier
 
 
 def _evaluate(
@@ -125,7 +125,7 @@ def _evaluate(
     }
 
 
-def _print_tables(evaluations: dict[str, "Evaluation"], head: dict) -> None:
+def _print_tables(evaluations: dict[str, "Evaluation"]) -> None:
     rows = [
         [
             name,
@@ -152,20 +152,18 @@ def _print_tables(evaluations: dict[str, "Evaluation"], head: dict) -> None:
 def _draw(
     folder: Path,
     name: str,
-    path: Path,
+    classifier: "keras.Model",
     images: "ImageSet",
     probabilities: np.ndarray,
     evaluation: "Evaluation",
 ) -> None:
     from transfer.architecture import plot_architecture
-    from transfer.classifier import load_classifier
     from transfer.plots import plot_confusion, plot_predictions
 
     title = f"{name}, {evaluation.split} split"
     plot_confusion(
         evaluation.confusion, images.class_names, folder / f"confusion-{name}.png", title
     )
-    classifier, _ = load_classifier(path)
     plot_architecture(classifier, folder / f"architecture-{name}.png")
     best = probabilities.argmax(1)
     plot_predictions(

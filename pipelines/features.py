@@ -35,8 +35,9 @@ def run(stage: FeaturesStage) -> Path:
     Raises:
         InputError: If the images or options cannot be used; all undecodable images are listed.
     """
-    cached = stage.setup.feature_path(stage.setup.spec()).exists()
-    with open_features(stage.setup) as features:
+    spec = stage.setup.spec()
+    cached = stage.setup.feature_path(spec).exists()
+    with _open(stage.setup, spec) as features:
         if cached:
             print(f"features: {describe(features)}, cached in {features.path}")
         return features.path
@@ -48,7 +49,10 @@ def open_features(setup: Setup) -> FeatureFile:
     Raises:
         InputError: As `run`.
     """
-    spec = setup.spec()
+    return _open(setup, setup.spec())
+
+
+def _open(setup: Setup, spec: FeatureSpec) -> FeatureFile:
     path = setup.feature_path(spec)
     if path.exists():
         return FeatureFile(path, spec.key)

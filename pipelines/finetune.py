@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cache import FeatureFile
 from pipelines.features import open_features
 from pipelines.progress import progress, waiting
 from pipelines.results import read_json, write_json
@@ -61,7 +62,9 @@ def run(stage: FinetuneStage) -> dict:
             f"the head in {folder} was refitted on the validation images, which fine-tuning needs "
             "to judge itself by; train it again without --refit"
         )
-    images = load_trusted_images(stage.setup, head["features"])
+    with open_features(stage.setup) as features:
+        check_trained_on(features, head, folder)
+        images = load_rows_of(features, stage.setup)
     classifier, card = load_classifier(folder / "classifier.keras")
     val = images.subset(np.flatnonzero(images.split == "val"))
     before = _score(classifier, val)
@@ -104,23 +107,30 @@ def run(stage: FinetuneStage) -> dict:
     return result
 
 
-def load_trusted_images(setup: Setup, key: str) -> ImageSet:
-    """The images in the rows of the feature file that a head was trained on.
+def check_trained_on(features: FeatureFile, head: dict, folder: Path) -> None:
+    """Refuses a head that was trained on other features.
 
     Raises:
-        InputError: If the head's features are not those of the data given.
+        InputError: If the head's key is not that of the features.
     """
-    with open_features(setup) as features:
-        if features.key != key:
-            raise InputError(
-                f"the head in {setup.run_folder} was trained on features {key[:16]}, the options "
-                f"given ask for {features.key[:16]}; train a head for these, or use another --run"
-            )
-        ids, labels = features.ids, features.labels
+    if features.key != head["features"]:
+        raise InputError(
+            f"the head in {folder} was trained on features {head['features'][:16]}, the options "
+            f"given ask for {features.key[:16]}; train a head for these, or use another --run"
+        )
+
+
+def load_rows_of(features: FeatureFile, setup: Setup) -> ImageSet:
+    """The images of the rows of a feature file, in its order.
+
+    Raises:
+        InputError: If the file's ids and labels are not those of the data given.
+    """
     with waiting("listing the images"):
         images = load(setup.data)
-    images = images.subset(np.flatnonzero(np.isin(images.ids, ids)))
-    if not (np.array_equal(images.ids, ids) and np.array_equal(images.labels, labels)):
+    images = images.subset(np.flatnonzero(np.isin(images.ids, features.ids)))
+    same_ids = np.array_equal(images.ids, features.ids)
+    if not (same_ids and np.array_equal(images.labels, features.labels)):
         raise InputError("the feature file's ids and labels are not those of the data given")
     return images
 
