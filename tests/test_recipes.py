@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import pathlib
 
 import pytest
 
@@ -71,3 +72,43 @@ def test_a_recipe_of_ones_own(tmp_path):
         load_recipe(str(path))
     with pytest.raises(InputError, match=r"demo.*'nope'"):
         load_recipe("nope")
+
+
+@pytest.mark.parametrize(
+    "text", ["[setup.data]\ndata = 'photos'\n", "data = 'photos'\n", "[haed]\nepochs = 3\n"]
+)
+def test_what_no_stage_reads_is_refused(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="expected tables among data, backbone, features, head"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("table", "option", "value", "complaint"),
+    [
+        ("backbone", "image_size", "abc", "str"),
+        ("backbone", "backbone", 3, "int is not an instance of str"),
+        ("backbone", "cut", [1], "item 0"),
+        ("head", "hidden", 512, "int is not a tuple"),
+        ("head", "schedule", "cosinus", "'cosine'"),
+        ("head", "epochs", True, "received true"),
+        ("head", "epochs", 2.5, "float"),
+        ("head", "batch_norm", "no", "bool"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_in_one_line(table, option, value, complaint):
+    with pytest.raises(InputError) as refused:
+        fill(stage_of("head"), {table: {option: value}}, "head")
+    said = str(refused.value)
+    assert f"[{table}] has {option} = {value!r}" in said and complaint in said
+    assert "\n" not in said
+
+
+def test_whole_numbers_become_floats_and_paths_paths():
+    tables = {"data": {"val_fraction": 0}, "backbone": {"alpha": 1, "image_size": 96}}
+    filled = fill(stage_of("head"), {**tables, "head": {"artifacts": "results"}}, "head")
+    assert repr(filled.setup.data.val_fraction) == "0.0"
+    assert repr(filled.setup.backbone.alpha) == "1.0"
+    assert repr(filled.setup.backbone.image_size) == "96"
+    assert filled.setup.artifacts == pathlib.Path("results")
