@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cache import FeatureFile, FeatureSpec, FeatureWriter
+from pipelines.bad_images import refusal
 from pipelines.progress import progress, waiting
 from pipelines.setup import Setup
-from transfer.errors import InputError
 from transfer.images import BadImage, ImageSet
 from transfer.sources import load
 from transfer.startup import device_name, import_keras
@@ -135,7 +135,7 @@ def _run_engine(
             batches = images.batches(setup.extract_batch_size, size, rows.start, rows.stop)
             for batch, features in engine.run(batches):
                 if batch.bad and setup.data.bad_images == "stop":
-                    raise _all_bad_images(images, batch.rows.stop, batch.bad)
+                    raise refusal(images, batch.rows.stop, batch.bad)
                 bad = _bad_rows(images, batch.rows, batch.bad)
                 writer.write(batch.rows, dict(zip(cuts, features, strict=True)), bad)
                 done += batch.rows.stop - batch.rows.start
@@ -149,21 +149,6 @@ def _bad_rows(images: ImageSet, rows: slice, bad: Iterable[BadImage]) -> dict[in
         for row in range(rows.start, rows.stop)
         if images.ids[row] in reasons
     }
-
-
-def _all_bad_images(images: ImageSet, start: int, found: Iterable[BadImage]) -> InputError:
-    # The first bad image ends the run, but the user wants to mend them all at once.
-    bad = list(found)
-    with progress("looking for other bad images", len(images) - start) as update:
-        for row, image in images.stream(start):
-            update(row + 1 - start)
-            if isinstance(image, BadImage):
-                bad.append(image)
-    lines = [f"  {image.id}: {image.reason}" for image in bad]
-    return InputError(
-        f"expected images, received {len(bad)} files that cannot be decoded; mend or remove them, "
-        "or leave them out with --bad-images skip:\n" + "\n".join(lines)
-    )
 
 
 def skipped_path(path: Path) -> Path:

@@ -6,7 +6,6 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -32,8 +31,6 @@ class PredictStage:
     """How many classes to name for each image, best first."""
     output: Path | None = None
     """A .csv or .json file for the predictions; by default a table on the terminal."""
-    bad_files: Literal["stop", "skip"] = "stop"
-    """What to do about files that are no images: stop, or name them and go on."""
 
 
 def run(stage: PredictStage) -> list[dict]:
@@ -54,9 +51,14 @@ def run(stage: PredictStage) -> list[dict]:
     from pipelines.scoring import predict_images
     from transfer.classifier import load_classifier, top_classes
 
-    images = readable_images(paths, stage.bad_files)
     classifier, card = load_classifier(stage.model or default_model(stage.setup.run_folder))
-    probabilities = predict_images(classifier, images, "predicting")
+    images = unlabelled(paths)
+    bad: list[BadImage] = []
+    skip = stage.setup.data.bad_images == "skip"
+    probabilities = predict_images(
+        classifier, images, "predicting", set_aside=bad if skip else None
+    )
+    good = _without(images, bad)
     predictions = [
         {
             "image": str(id),
@@ -65,7 +67,7 @@ def run(stage: PredictStage) -> list[dict]:
             "top": [{"class": name, "probability": round(value, 6)} for name, value in best],
         }
         for id, best in zip(
-            images.ids, top_classes(probabilities, card.class_names, stage.top), strict=True
+            good, top_classes(probabilities, card.class_names, stage.top), strict=True
         )
     ]
     _write(predictions, stage.output)
@@ -106,14 +108,10 @@ def _files(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
 
 
-def readable_images(paths: list[Path], bad_files: str) -> ImageSet:
-    """An image set over single files, without labels; every file is decoded once to be sure.
-
-    Raises:
-        InputError: If a file is no image, unless `bad_files` is `"skip"`; lists all of them.
-    """
+def unlabelled(paths: list[Path]) -> ImageSet:
+    """An image set over single files, without labels."""
     names = [str(path) for path in paths]
-    images = ImageSet(
+    return ImageSet(
         ids=np.array(names, object),
         labels=np.zeros(len(names), np.int64),
         class_names=(),
@@ -121,17 +119,18 @@ def readable_images(paths: list[Path], bad_files: str) -> ImageSet:
         source=FolderFiles(Path(), names),
         members=np.arange(len(names)),
     )
-    bad = {row: image for row, image in images.stream() if isinstance(image, BadImage)}
-    if not bad:
-        return images
-    lines = "\n".join(f"  {image.id}: {image.reason}" for image in bad.values())
-    if bad_files == "stop" or len(bad) == len(images):
-        raise InputError(
-            f"expected images, received {len(bad)} files that cannot be decoded; remove them, "
-            f"or leave them out with --bad-files skip:\n{lines}"
-        )
-    print(f"predict: left out {len(bad)} files that cannot be decoded:\n{lines}", file=sys.stderr)
-    return images.subset(np.array([row for row in range(len(images)) if row not in bad]))
+
+
+def _without(images: ImageSet, bad: list[BadImage]) -> list[str]:
+    """Ids of the images that were classified; those that were not are named on stderr."""
+    if bad:
+        lines = "\n".join(f"  {image}" for image in bad)
+        print(f"predict: left out {len(bad)} files that are no images:\n{lines}", file=sys.stderr)
+    left_out = {image.id for image in bad}
+    good = [id for id in images.ids if id not in left_out]
+    if not good:
+        raise InputError("expected at least one image, received none that can be decoded")
+    return good
 
 
 def _write(predictions: list[dict], output: Path | None) -> None:

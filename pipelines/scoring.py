@@ -4,16 +4,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.bad_images import refusal
 from pipelines.progress import progress
-from transfer.errors import InputError
-from transfer.images import ImageSet
+from transfer.images import BadImage, ImageSet
 
 if TYPE_CHECKING:
     import keras
 
 
 def predict_images(
-    classifier: "keras.Model", images: ImageSet, description: str, batch_size: int = 64
+    classifier: "keras.Model",
+    images: ImageSet,
+    description: str,
+    batch_size: int = 64,
+    set_aside: list[BadImage] | None = None,
 ) -> np.ndarray:
     """Runs a classifier over all rows of an image set.
 
@@ -22,12 +26,14 @@ def predict_images(
         images: Rows to classify.
         description: What the progress bar says.
         batch_size: Images at a time.
+        set_aside: If given, images that cannot be decoded are added to it and left out.
 
     Returns:
-        `(rows, num_classes)` float probabilities, two columns for a sigmoid.
+        `(rows, num_classes)` float probabilities, two columns for a sigmoid; without the rows
+        set aside.
 
     Raises:
-        InputError: If an image cannot be decoded.
+        InputError: If an image cannot be decoded and none may be set aside; lists all such.
     """
     from transfer.classifier import as_probabilities
     from transfer.engines import KerasEngine
@@ -37,11 +43,11 @@ def predict_images(
     outputs = []
     with progress(description, len(images)) as update:
         for batch, (output,) in engine.run(images.batches(batch_size, body.input_shape[1:3])):
-            if batch.bad:
-                listed = "; ".join(f"{bad.id}: {bad.reason}" for bad in batch.bad)
-                raise InputError(
-                    f"expected images, received files that cannot be decoded: {listed}"
-                )
-            outputs.append(output)
+            if batch.bad and set_aside is None:
+                raise refusal(images, batch.rows.stop, batch.bad)
+            bad = {image.id for image in batch.bad}
+            outputs.append(output[[id not in bad for id in images.ids[batch.rows]]])
+            if set_aside is not None:
+                set_aside.extend(batch.bad)
             update(batch.rows.stop)
     return as_probabilities(np.concatenate(outputs))

@@ -1,0 +1,28 @@
+"""What a stage says about files that are no images."""
+
+from collections.abc import Iterable
+
+from pipelines.progress import progress
+from transfer.errors import InputError
+from transfer.images import BadImage, ImageSet
+
+
+def refusal(images: ImageSet, start: int, found: Iterable[BadImage]) -> InputError:
+    """The error that lists all bad images of a set, for the user wants to mend them all at once.
+
+    Args:
+        images: The set; its rows from `start` on are decoded here.
+        start: One past the last row that has been looked at.
+        found: The bad images before it.
+    """
+    bad = list(found)
+    with progress("looking for other bad images", len(images) - start) as update:
+        for row, image in images.stream(start):
+            update(row + 1 - start)
+            if isinstance(image, BadImage):
+                bad.append(image)
+    lines = [f"  {image.id}: {image.reason}" for image in bad]
+    return InputError(
+        f"expected images, received {len(bad)} files that cannot be decoded; mend or remove them, "
+        "or leave them out with --bad-images skip:\n" + "\n".join(lines)
+    )
