@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 
 from transfer.augmentation import AugmentOptions, augmentation_layers
+from transfer.batches import ShuffledBatches
 from transfer.errors import InputError
 from transfer.fitting import (
     FitOptions,
@@ -76,7 +76,7 @@ def _first_trainable(names: list[str], which: str) -> int:
     )
 
 
-class ImageBatches(keras.utils.PyDataset):
+class ImageBatches(ShuffledBatches):
     """Batches of some rows of an image set, for `fit`.
 
     Args:
@@ -86,8 +86,8 @@ class ImageBatches(keras.utils.PyDataset):
         image_size: Images of several sizes are resized to it; images of one size that is no
             larger stay as they are, for the model to resize.
         batch_size: Rows of one batch.
-        seed: If given, the order is drawn anew in every epoch.
-        epoch: Number of the first epoch, so that a resumed run draws other orders.
+        seed: See `ShuffledBatches`.
+        epoch: See `ShuffledBatches`.
     """
 
     def __init__(
@@ -100,38 +100,23 @@ class ImageBatches(keras.utils.PyDataset):
         seed: int | None = None,
         epoch: int = 0,
     ) -> None:
-        super().__init__(workers=2, max_queue_size=8)
+        super().__init__(len(rows), batch_size, seed, epoch, workers=2)
         self._images, self._rows, self._targets = images, rows, targets
-        self._image_size, self._batch_size = image_size, batch_size
-        self._seed, self._epoch = seed, epoch
+        self._image_size = image_size
         self._native = common_size(images, rows, image_size)
-        self._order = self._draw_order()
 
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width in pixels of the images in a batch."""
         return self._native or self._image_size
 
-    def __len__(self) -> int:
-        return math.ceil(len(self._rows) / self._batch_size)
-
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch number `index`: float32 pixels `(batch, h, w, 3)`, 0-255 RGB, and targets."""
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        chosen = self.chosen(index)
         pixels = [self._images.read(int(row)) for row in self._rows[chosen]]
         if self._native is None:
             pixels = [resize(image, self._image_size) for image in pixels]
         return np.stack(pixels).astype(np.float32, copy=False), self._targets[chosen]
-
-    def on_epoch_end(self) -> None:
-        """Draws the next epoch's order."""
-        self._epoch += 1
-        self._order = self._draw_order()
-
-    def _draw_order(self) -> np.ndarray:
-        if self._seed is None:
-            return np.arange(len(self._rows))
-        return np.random.default_rng((self._seed, self._epoch)).permutation(len(self._rows))
 
 
 def common_size(
