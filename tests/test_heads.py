@@ -44,7 +44,25 @@ def test_the_penalty_is_that_of_all_dense_kernels():
     kernels = [model.get_layer(name).get_weights()[0] for name in ("dense_1", "logits")]
     expected = 0.5 * sum(float(np.square(kernel).sum()) for kernel in kernels)
     assert sum(float(loss) for loss in model.losses) == pytest.approx(expected, rel=1e-5)
-    assert head().losses == []
+
+
+@pytest.mark.parametrize(
+    ("options", "penalty"),
+    [
+        (HeadOptions(), 0.01),
+        (HeadOptions(hidden=(4,)), 0.0),
+        (HeadOptions(l2=0.0), 0.0),
+        (HeadOptions(hidden=(4,), l2=0.3), 0.3),
+    ],
+)
+def test_linear_heads_are_penalised_by_default(options, penalty):
+    model = head(options)
+    squares = sum(
+        float(np.square(layer.get_weights()[0]).sum())
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Dense)
+    )
+    assert sum(map(float, model.losses)) == pytest.approx(penalty * squares, rel=1e-5)
 
 
 def test_seeds_decide_the_weights():
