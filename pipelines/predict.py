@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from cache.durable import whole_file
-from pipelines.results import print_table
+from pipelines.finetune import improved
+from pipelines.results import print_table, read_json
 from pipelines.setup import Setup
 from transfer.archives import FolderFiles
 from transfer.errors import InputError
@@ -26,7 +27,8 @@ class PredictStage:
     images: tuple[str, ...] = ()
     """Image files, folders (searched recursively) or patterns such as 'holiday/*.jpg'."""
     model: Path | None = None
-    """A saved classifier; by default the run's fine-tuned one, or else its classifier."""
+    """A saved classifier; by default the run's fine-tuned one where that is better on validation,
+    else the one with the frozen backbone."""
     top: int = 3
     """How many classes to name for each image, best first."""
     output: Path | None = None
@@ -75,9 +77,11 @@ def run(stage: PredictStage) -> list[dict]:
 
 
 def default_model(run_folder: Path) -> Path:
-    """The run's fine-tuned classifier if there is one, else the one with the frozen backbone."""
-    finetuned = run_folder / "finetuned.keras"
-    return finetuned if finetuned.exists() else run_folder / "classifier.keras"
+    """The run's fine-tuned classifier where it beats the head in validation, else the head's."""
+    head, tuned = (run_folder / name for name in ("head.json", "finetune.json"))
+    if tuned.exists() and improved(read_json(head, "head"), read_json(tuned, "finetune")["after"]):
+        return run_folder / "finetuned.keras"
+    return run_folder / "classifier.keras"
 
 
 def find_images(patterns: tuple[str, ...]) -> list[Path]:

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from pipelines.cli import main
+from pipelines.predict import default_model
+from pipelines.results import write_json
 
 SMALL = [
     *["--backbone", "MobileNetV2", "--alpha", "0.35", "--weights", "none", "--image-size", "32"],
@@ -252,6 +254,24 @@ def test_predict_names_files_that_are_no_images(trained, place, tmp_path, capsys
     assert "found none" in refused(capsys, *arguments, str(tmp_path / "*.webp"))
 
 
+@pytest.mark.parametrize(
+    ("after", "chosen"),
+    [
+        (None, "classifier.keras"),
+        ((0.91, 0.4), "finetuned.keras"),
+        ((0.9, 0.29), "finetuned.keras"),
+        ((0.9, 0.3), "classifier.keras"),
+        ((0.89, 0.1), "classifier.keras"),
+    ],
+)
+def test_predict_takes_the_better_classifier(tmp_path, after, chosen):
+    write_json(tmp_path / "head.json", {"val_accuracy": 0.9, "val_loss": 0.3})
+    if after:
+        scores = {"val_accuracy": after[0], "val_loss": after[1]}
+        write_json(tmp_path / "finetune.json", {"after": scores})
+    assert default_model(tmp_path) == tmp_path / chosen
+
+
 def test_a_head_for_other_features_is_not_fine_tuned(trained, place, capsys):
     arguments = options(place, "--pooling", "max")
     assert "was trained on features" in refused(capsys, "finetune", *arguments)
@@ -292,7 +312,10 @@ MISTAKES = {
     "a fraction too large": (["features", *DIGITS, "--val-fraction", "1"], "1"),
     "a head before features": (["evaluate", "--artifacts", "/nowhere"], "transfer head"),
     "predict without images": (["predict"], "--images"),
-    "no image": (["predict", "--images", __file__], "cannot be decoded"),
+    "predict before head": (
+        ["predict", "--images", __file__, "--artifacts", "/nowhere"],
+        "/nowhere/runs/cifar10-mobilenetv2/classifier.keras",
+    ),
     "structure without folders": (["structure"], "--source"),
     "an unknown grid": (
         ["sweep", "--data", "digits", *SMALL, "--grid", "widht=3"],
@@ -307,8 +330,7 @@ def test_a_mistake_is_one_clear_line(mistake, capsys, tmp_path, monkeypatch):
     arguments, words = MISTAKES[mistake]
     said = refused(capsys, *arguments)
     assert words in said
-    if mistake != "no image":  # which lists the files, a line each
-        assert len(said.strip().splitlines()) == 1
+    assert len(said.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
