@@ -379,18 +379,16 @@ def mobilenet():
     return build_backbone(random_options("MobileNetV2", image_size=64, alpha=0.35))
 
 
-def test_blocks_of_lite0_are_7104_features():
+def test_blocks_of_lite0_are_its_sixteen_projections_inputs_and_the_top():
     options = random_options("EfficientNetLite0", cut=("blocks",))
     model = build_backbone(options)
-    cuts = resolve_cuts(model, options)
-    widths = {
-        cut: output.shape[-1]
-        for cut, output in zip(cuts, cut_backbone(model, cuts).outputs, strict=True)
-    }
-    assert sum(widths.values()) == 7104
-    assert sum(width for cut, width in widths.items() if cut.endswith("_add")) == 1024
-    assert sum("expand" in cut for cut in cuts) == 5
-    assert cuts[-1] == "top_relu"
+    *blocks, top = resolve_cuts(model, options)
+    projections = [layer for layer in model.layers if layer.name.endswith("_project_conv")]
+    assert [layer.input.shape for layer in projections] == [
+        model.get_layer(cut).output.shape for cut in blocks
+    ]
+    assert len(blocks) == 16 and top == "top_relu"
+    assert sum(model.get_layer(cut).output.shape[-1] for cut in (*blocks, top)) == 10240
 
 
 def test_no_cut_is_the_top_and_names_come_in_the_order_of_the_network(mobilenet):
@@ -407,7 +405,7 @@ def test_no_cut_is_the_top_and_names_come_in_the_order_of_the_network(mobilenet)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "likely"), [("block12_add", "block_12_add"), ("mixed7", "block_16_expand_relu")]
+    ("wrong", "likely"), [("block12_add", "block_12_add"), ("mixed7", "block_16_depthwise_relu")]
 )
 def test_a_wrong_cut_lists_the_likely_ones(mobilenet, wrong, likely):
     with pytest.raises(InputError, match=f"MobileNetV2 has no layer '{wrong}'.*{likely}") as caught:
