@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -212,6 +212,8 @@ def test_any_folder_and_its_archives_agree(tmp_path_factory, names):
     files = tree(*(f"{animal}/{name}{'/in.png' if deep else '.png'}"
                    for (animal, name), deep in names.items()))  # fmt: skip
     classes = sorted({animal for animal, _ in names})
+    # One folder that holds nothing but folders wraps the classes, as an archive's first one does.
+    assume(len(classes) > 1 or not all(names.values()))
     path = tmp_path_factory.mktemp("any")
     for kind in ("folder", "zip", "tar.gz"):
         options = write(path, kind, files)
