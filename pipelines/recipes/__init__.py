@@ -6,8 +6,6 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
-
 from pipelines.cli import STAGES
 from transfer.errors import InputError
 
@@ -61,6 +59,8 @@ def fill(stage: Any, recipe: dict[str, dict[str, Any]], name: str) -> Any:
         InputError: If the recipe names an option that the stage does not have, or gives one a value
             of the wrong type.
     """
+    from typeguard import TypeCheckError  # as slow to import as all the rest of `transfer --help`
+
     for table in (*SHARED, name):
         for key, value in recipe.get(table, {}).items():
             option = key.replace("-", "_")
@@ -100,6 +100,8 @@ def _converted(value: Any, kind: Any) -> Any:
     Raises:
         TypeCheckError: If it is of another type.
     """
+    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
     if isinstance(value, list):
         value = tuple(value)
     kinds = (kind, *get_args(kind))
