@@ -38,7 +38,9 @@ class HeadOptions:
         CIFAR-10, 0.7278 and 0.7262 on 1,280, 0.9940 and 0.9759 on 10,240 features of digits.
         Hidden layers are better off with dropout.
         """
-        return self.l2 if self.l2 is not None else 0.0 if self.hidden else 0.01
+        if self.l2 is not None:
+            return self.l2
+        return 0.0 if self.hidden else 0.01
 
 
 def build_head(
