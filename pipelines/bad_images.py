@@ -4,7 +4,17 @@ from collections.abc import Iterable
 
 from pipelines.progress import progress
 from transfer.errors import InputError
-from transfer.images import BadImage, ImageSet
+from transfer.images import BadImage, Batch, ImageSet
+
+
+def bad_rows(images: ImageSet, batch: Batch) -> dict[int, str]:
+    """Row numbers, within the whole set, of a batch's bad images, with the reasons."""
+    reasons = {image.id: image.reason for image in batch.bad}
+    return {
+        row: reasons[images.ids[row]]
+        for row in range(batch.rows.start, batch.rows.stop)
+        if images.ids[row] in reasons
+    }
 
 
 def refusal(images: ImageSet, start: int, found: Iterable[BadImage]) -> InputError:
@@ -21,7 +31,7 @@ def refusal(images: ImageSet, start: int, found: Iterable[BadImage]) -> InputErr
             update(row + 1 - start)
             if isinstance(image, BadImage):
                 bad.append(image)
-    lines = [f"  {image.id}: {image.reason}" for image in bad]
+    lines = [f"  {image}" for image in bad]
     return InputError(
         f"expected images, received {len(bad)} files that cannot be decoded; mend or remove them, "
         "or leave them out with --bad-images skip:\n" + "\n".join(lines)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cache import FeatureFile, FeatureSpec, FeatureWriter
-from pipelines.bad_images import refusal
+from pipelines.bad_images import bad_rows, refusal
 from pipelines.progress import progress, waiting
 from pipelines.setup import Setup
-from transfer.images import BadImage, ImageSet
+from transfer.images import ImageSet
 from transfer.sources import load
 from transfer.startup import device_name, import_keras
 
@@ -136,19 +136,10 @@ def _run_engine(
             for batch, features in engine.run(batches):
                 if batch.bad and setup.data.bad_images == "stop":
                     raise refusal(images, batch.rows.stop, batch.bad)
-                bad = _bad_rows(images, batch.rows, batch.bad)
+                bad = bad_rows(images, batch)
                 writer.write(batch.rows, dict(zip(cuts, features, strict=True)), bad)
                 done += batch.rows.stop - batch.rows.start
                 update(done)
-
-
-def _bad_rows(images: ImageSet, rows: slice, bad: Iterable[BadImage]) -> dict[int, str]:
-    reasons = {image.id: image.reason for image in bad}
-    return {
-        row: reasons[images.ids[row]]
-        for row in range(rows.start, rows.stop)
-        if images.ids[row] in reasons
-    }
 
 
 def skipped_path(path: Path) -> Path:

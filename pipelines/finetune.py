@@ -12,7 +12,7 @@ from cache import FeatureFile
 from pipelines.features import open_features
 from pipelines.progress import progress, waiting
 from pipelines.results import read_json, write_json
-from pipelines.scoring import predict_images
+from pipelines.scoring import predict_images, rank
 from pipelines.setup import Setup
 from transfer.augmentation import AugmentOptions
 from transfer.errors import InputError
@@ -104,23 +104,12 @@ def run(stage: FinetuneStage) -> dict:
         f"finetune: val accuracy {before['val_accuracy']:.4f} before, "
         f"{after['val_accuracy']:.4f} after, in {seconds:.1f} s, in {folder / 'finetuned.keras'}"
     )
-    if not improved(before, after):
+    if rank(after) >= rank(before):
         print(
             "finetune: no better than the frozen backbone, so predict goes on with "
             "classifier.keras; try more --epochs, another --learning-rate or --unfreeze"
         )
     return result
-
-
-def improved(before: dict, after: dict) -> bool:
-    """Whether the validation accuracy rose, or where it is equal the loss fell.
-
-    Args:
-        before: Holds `val_accuracy` and `val_loss`.
-        after: Likewise.
-    """
-    frozen, tuned = ((one["val_accuracy"], -one["val_loss"]) for one in (before, after))
-    return tuned > frozen
 
 
 def check_trained_on(features: FeatureFile, head: dict, folder: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from cache.durable import whole_file
-from pipelines.finetune import improved
 from pipelines.results import print_table, read_json
+from pipelines.scoring import predict_images, rank
 from pipelines.setup import Setup
 from transfer.archives import FolderFiles
 from transfer.errors import InputError
@@ -50,7 +50,6 @@ def run(stage: PredictStage) -> list[dict]:
         raise InputError(f"--top expects at least 1, received {stage.top}")
     paths = find_images(stage.images)
     import_keras()
-    from pipelines.scoring import predict_images
     from transfer.classifier import load_classifier, top_classes
 
     classifier, card = load_classifier(stage.model or default_model(stage.setup.run_folder))
@@ -79,8 +78,10 @@ def run(stage: PredictStage) -> list[dict]:
 def default_model(run_folder: Path) -> Path:
     """The run's fine-tuned classifier where it beats the head in validation, else the head's."""
     head, tuned = (run_folder / name for name in ("head.json", "finetune.json"))
-    if tuned.exists() and improved(read_json(head, "head"), read_json(tuned, "finetune")["after"]):
-        return run_folder / "finetuned.keras"
+    if tuned.exists():
+        before, after = read_json(head, "head"), read_json(tuned, "finetune")["after"]
+        if rank(after) < rank(before):
+            return run_folder / "finetuned.keras"
     return run_folder / "classifier.keras"
 
 

@@ -1,15 +1,25 @@
-"""Probabilities for images: the classifier over an image set, batch by batch."""
+"""Probabilities for images, batch by batch, and which of two scores is the better."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.bad_images import refusal
+from pipelines.bad_images import bad_rows, refusal
 from pipelines.progress import progress
 from transfer.images import BadImage, ImageSet
 
 if TYPE_CHECKING:
     import keras
+
+
+def rank(scores: Mapping[str, Any]) -> tuple[float, float]:
+    """Sorts better scores first: by validation accuracy, where that is equal by loss.
+
+    Args:
+        scores: Holds `val_accuracy` and `val_loss`.
+    """
+    return -scores["val_accuracy"], scores["val_loss"]
 
 
 def predict_images(
@@ -43,11 +53,12 @@ def predict_images(
     outputs = []
     with progress(description, len(images)) as update:
         for batch, (output,) in engine.run(images.batches(batch_size, body.input_shape[1:3])):
-            if batch.bad and set_aside is None:
-                raise refusal(images, batch.rows.stop, batch.bad)
-            bad = {image.id for image in batch.bad}
-            outputs.append(output[[id not in bad for id in images.ids[batch.rows]]])
-            if set_aside is not None:
+            if batch.bad:
+                if set_aside is None:
+                    raise refusal(images, batch.rows.stop, batch.bad)
                 set_aside.extend(batch.bad)
+                bad = [row - batch.rows.start for row in bad_rows(images, batch)]
+                output = np.delete(output, bad, axis=0)
+            outputs.append(output)
             update(batch.rows.stop)
     return as_probabilities(np.concatenate(outputs))

@@ -9,6 +9,7 @@ from pipelines import features as features_stage
 from pipelines import head as head_stage
 from pipelines.head import HeadStage, TrainingRows
 from pipelines.results import print_table, write_json
+from pipelines.scoring import rank
 from pipelines.setup import Setup
 from transfer.errors import InputError
 from transfer.fitting import FitOptions, Fitted
@@ -55,9 +56,9 @@ def run(stage: SweepStage) -> dict:
             trained = _train(stage, rows, point, f"head {number} of {len(points)}")
             entries.append(trained.entry)
             # Only the best so far is kept: hundreds of wide heads would fill the memory.
-            if best is None or _rank(trained.entry) < _rank(best.entry):
+            if best is None or rank(trained.entry) < rank(best.entry):
                 best = trained
-        entries.sort(key=_rank)
+        entries.sort(key=rank)
         _print_leaderboard(entries, list(points[0]))
         assert best is not None
         scores = head_stage.val_scores(best.model, rows, features.class_names)
@@ -86,10 +87,6 @@ def _train(stage: SweepStage, rows: TrainingRows, point: dict, description: str)
     return _Trained(
         HeadStage(stage.setup, head, fit, stage.use_cuts), model, fitted, seconds, entry
     )
-
-
-def _rank(entry: dict) -> tuple[float, float]:
-    return -entry["val_accuracy"], entry["val_loss"]
 
 
 def _print_leaderboard(entries: list[dict], names: list[str]) -> None:
