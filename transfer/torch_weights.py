@@ -119,9 +119,10 @@ def read_torch_weights(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read, {error.strerror}") from error
     except _MALFORMED as error:
+        reason = " ".join(str(error).split())  # may quote the file's bytes, line ends included
         raise InputError(
             f"{path}: expected PyTorch weights in the old, non-zip .pth format, received something "
-            f"else or a file cut off ({error}); download it again or convert it to .weights.h5"
+            f"else or a file cut off ({reason}); download it again or convert it to .weights.h5"
         ) from error
 
 
