@@ -1,5 +1,7 @@
 """Fine-tuning: what trains, what stays still, and going on after an interruption."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def image_set(num_train=24, num_val=12, size=16):
     )
 
 
-def classifier(batch_norm=True):
+def classifier(batch_norm=True, views=("identity",)):
     """Four convolutions with batch norm, as a backbone that trains in a second."""
     pixels = x = keras.Input((32, 32, 3))
     for block in range(1, 5):
@@ -49,7 +51,7 @@ def classifier(batch_norm=True):
     head = build_head(
         HeadOptions(hidden=(8,), batch_norm=batch_norm), np.zeros(32), np.ones(32), (32,), 2
     )
-    return build_classifier(backbone, head, OPTIONS)
+    return build_classifier(backbone, head, replace(OPTIONS, views=views))
 
 
 def batch_norms(model):
@@ -87,8 +89,9 @@ def test_moving_averages_are_bit_identical_after_training(tmp_path):
     }
 
 
-def test_only_the_layers_asked_for_change(tmp_path):
-    model = classifier()
+@pytest.mark.parametrize("views", [("identity",), ("identity", "center+flip", "flip")])
+def test_only_the_layers_asked_for_change(views, tmp_path):
+    model = classifier(views=views)
     trained, layers = unfreeze(model, "block_3_conv")
     assert (trained, layers) == (2, 13)  # block 3 and 4; their batch norms stay frozen
     before = weights_of(model)

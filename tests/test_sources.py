@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.test_cifar import cifar10_binary, cifar10_python
-from transfer import sources
+from transfer import digests, sources
 from transfer.errors import InputError
 from transfer.images import BadImage
 from transfer.sources import DataOptions, data_name, digest, load
@@ -395,6 +395,36 @@ def test_digest_of_a_folder_with_an_unreadable_image(tmp_path):
     assert digest(options) != whole
 
 
+def test_digest_of_a_folder_is_that_of_what_sha256sum_prints(tmp_path):
+    options = write(tmp_path, "folder", {f"wrap/{name}": data for name, data in PLAIN.items()})
+    lines = [f"{hashlib.sha256(PLAIN[id]).hexdigest()}  {id}\n" for id, _, _ in SORTED]
+    assert digest(options) == hashlib.sha256("".join(lines).encode()).hexdigest()
+    Path(options.data, "wrap", SORTED[0][0]).unlink()
+    Path(options.data, "wrap", SORTED[0][0]).symlink_to("nowhere")
+    lines[0] = f"unreadable  {SORTED[0][0]}\n"
+    assert digest(options) == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def test_digest_of_an_archive_that_cannot_be_read(tmp_path, monkeypatch):
+    options = write(tmp_path, "zip", PLAIN)
+
+    def broken(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(digests, "file_digest", broken)
+    with pytest.raises(InputError, match=r"my\.photos\.zip' cannot be read: Permission denied"):
+        digest(options, lambda paths: ["unreadable"] * len(paths))
+
+
+def test_a_tar_of_the_folder_itself(tmp_path):
+    # tar -C photos . writes "./", which is no class folder.
+    options = write(tmp_path, "folder", PLAIN)
+    with tarfile.open(tmp_path / "dot.tar", "w") as archive:
+        archive.add(options.data, arcname=".")
+    images = load(DataOptions(str(tmp_path / "dot.tar")))
+    assert sorted(images.ids) == [id for id, _, _ in SORTED]
+
+
 def test_digest_of_the_digits():
     import sklearn
 
@@ -482,6 +512,6 @@ def test_cifar10_as_jpeg():
     assert abs(np.mean(carved == "val") - 0.1) < 0.01
     assert images.native_size == (32, 32)
     tail = images.subset(np.arange(59_000, 60_000))
-    batches = list(tail.batches(300, (96, 96), 100))
+    batches = list(tail.batches(300, (96, 96), np.arange(100, len(tail))))
     assert [len(batch.images) for batch in batches] == [300, 300, 300]
     assert all(batch.images.dtype == np.uint8 and not batch.bad for batch in batches)

@@ -231,7 +231,7 @@ def _list_zip(path: Path) -> Listing:
     archive = zipfile.ZipFile(path)
     named = {_normal(member.filename): member for member in archive.infolist()}
     files = {name: member for name, member in named.items() if not member.is_dir()}
-    folders = [name for name, member in named.items() if member.is_dir()]
+    folders = [name for name, member in named.items() if name and member.is_dir()]
     if locked := next((name for name, member in files.items() if member.flag_bits & 1), None):
         raise InputError(f"{str(path)!r} is encrypted ({locked!r}): unpack it and give the folder")
     return Listing(path, list(files), folders, ZipFiles(archive, list(files.values())))
@@ -248,7 +248,7 @@ def _list_tar(path: Path, compression: Compression | None) -> Listing:
             archive.members.clear()  # type: ignore[attr-defined]  # keeps all it has seen
             name = _normal(member.name)
             if member.isdir():
-                folders.append(name)
+                folders.extend([name] if name else [])  # "./", by which many a tar begins
             elif member.islnk() or member.issym() or member.issparse():
                 raise InputError(
                     f"{str(path)!r} holds a link or sparse file in place of an image ({name!r}): "

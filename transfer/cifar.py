@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import pickle
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -73,7 +73,7 @@ def find(listing: Listing) -> tuple[Release, str] | None:
         InputError: If there is one but files of it are missing.
     """
     present = set(listing.files)
-    prefixes = {"" if (p := str(PurePosixPath(f).parent)) == "." else f"{p}/" for f in present}
+    prefixes = {name[: name.rfind("/") + 1] for name in present}
     for prefix in sorted(prefixes):
         for release in RELEASES:
             if prefix + release.train[0] in present and prefix + release.test in present:

@@ -1,5 +1,6 @@
 """The classifier: backbone and head as one model that takes raw pixels."""
 
+import itertools
 import json
 import zipfile
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from transfer.backbones import BackboneOptions, find_backbone, pool
 from transfer.errors import InputError
 from transfer.preprocessing import preprocess
+from transfer.views import view_pixels
 
 if TYPE_CHECKING:
     import keras
@@ -30,6 +32,7 @@ class ClassifierCard:
         image_size: `(height, width)` in pixels that images are resized to, inside the model.
         cuts: Layers whose outputs the head sees.
         pooling: How each cut became a vector.
+        views: How the head sees each image, see `transfer.views`; their probabilities are averaged.
     """
 
     class_names: tuple[str, ...]
@@ -37,10 +40,11 @@ class ClassifierCard:
     image_size: tuple[int, int]
     cuts: tuple[str, ...]
     pooling: str
+    views: tuple[str, ...] = ("identity",)
 
 
 def feature_body(backbone: "keras.Model", options: BackboneOptions) -> "keras.Model":
-    """Pixels to features: preprocessing, backbone, pooling.
+    """Pixels to features: preprocessing, views, backbone, pooling.
 
     Args:
         backbone: A cut backbone, one output per cut, named as its layers are.
@@ -48,12 +52,17 @@ def feature_body(backbone: "keras.Model", options: BackboneOptions) -> "keras.Mo
 
     Returns:
         Model from float32 `(batch, H, W, 3)` pixels, 0-255 RGB, to a list of features, one
-        `(batch, ...)` float32 tensor per cut.
+        float32 tensor per cut: `(batch, ...)`, or with several views `(batch, views, ...)`, in
+        the options' order.
     """
     import keras
 
     pixels = keras.Input((*options.resolved_image_size(), 3), name="pixels")
-    return keras.Model(pixels, _features(pixels, backbone, options), name="feature_body")
+    by_view = _features(pixels, backbone, options)
+    features = by_view[0]
+    if len(by_view) > 1:
+        features = [keras.ops.stack(of_cut, axis=1) for of_cut in zip(*by_view, strict=True)]
+    return keras.Model(pixels, features, name="feature_body")
 
 
 def build_classifier(
@@ -63,13 +72,14 @@ def build_classifier(
 
     Args:
         backbone: A cut backbone with exactly the cuts that the head uses, in its order.
-        head: Model from features to probabilities.
+        head: Model from the features of one view to probabilities.
         options: What the backbone was built from.
 
     Returns:
         `Input(uint8, any size) -> resizing -> body`, where the nested model `body` is
-        `preprocessing -> backbone -> pooling -> head`; output `(batch, num_classes)`
-        probabilities, or `(batch, 1)` for a sigmoid head. Stock layers only, no Lambda.
+        `preprocessing -> views -> backbone -> pooling -> head`; output `(batch, num_classes)`
+        probabilities, or `(batch, 1)` for a sigmoid head, averaged over the views. Stock layers
+        only, no Lambda.
     """
     import keras
 
@@ -77,9 +87,14 @@ def build_classifier(
 
     image_size = options.resolved_image_size()
     pixels = keras.Input((*image_size, 3), name="pixels")
-    features = _features(pixels, backbone, options)
-    joined = features[0] if len(features) == 1 else keras.layers.Concatenate(name="join")(features)
-    body = keras.Model(pixels, head(joined), name="body")
+    join = keras.layers.Concatenate(name="join")
+    probabilities = [
+        head(features[0] if len(features) == 1 else join(features))
+        for features in _features(pixels, backbone, options)
+    ]
+    if len(probabilities) > 1:
+        probabilities = [keras.layers.Average(name="average")(probabilities)]
+    body = keras.Model(pixels, probabilities[0], name="body")
     images = keras.Input((None, None, 3), dtype="uint8", name="images")
     outputs = body(resize_pixels(images, image_size), training=False)
     return keras.Model(images, outputs, name="classifier")
@@ -87,15 +102,23 @@ def build_classifier(
 
 def _features(
     pixels: "keras.KerasTensor", backbone: "keras.Model", options: BackboneOptions
-) -> list["keras.KerasTensor"]:
-    kind = find_backbone(options.backbone).preprocessing
-    # DESIGN: without training=False, BatchNorm behind another layer runs in training mode.
-    outputs = backbone(preprocess(pixels, kind), training=False)
-    outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
-    return [
-        pool(output, options.pooling, f"{options.pooling}_pool_{index}")
-        for index, output in enumerate(outputs)
-    ]
+) -> list[list["keras.KerasTensor"]]:
+    """Per view, one tensor per cut."""
+    # Once, in front of the views: it treats every pixel alike, so the order changes nothing.
+    preprocessed = preprocess(pixels, find_backbone(options.backbone).preprocessing)
+    numbers = itertools.count()  # over all views, for no two layers may share a name
+    by_view = []
+    for view in options.views:
+        # DESIGN: without training=False, BatchNorm behind another layer runs in training mode.
+        outputs = backbone(view_pixels(preprocessed, view), training=False)
+        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+        by_view.append(
+            [
+                pool(output, options.pooling, f"{options.pooling}_pool_{next(numbers)}")
+                for output in outputs
+            ]
+        )
+    return by_view
 
 
 def save_classifier(model: "keras.Model", card: ClassifierCard, path: Path) -> None:

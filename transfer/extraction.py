@@ -17,11 +17,11 @@ def build_extractor(options: BackboneOptions) -> tuple[tuple[str, ...], "keras.M
     """Builds the frozen model that turns pixels into features.
 
     Args:
-        options: Backbone, weights, cuts, image size, pooling.
+        options: Backbone, weights, cuts, image size, pooling, views.
 
     Returns:
         Names of the cuts, and the model from float32 `(batch, H, W, 3)` pixels, 0-255 RGB, to
-        one `(batch, ...)` float32 output per cut.
+        one float32 output per cut, `(batch, ...)`, or with several views `(batch, views, ...)`.
 
     Raises:
         InputError: If an option is wrong or the weights are not to be had.
@@ -38,11 +38,12 @@ def extract(
 
     Args:
         images: From `load`.
-        options: Backbone, weights, cuts, image size, pooling.
+        options: Backbone, weights, cuts, image size, pooling, views.
         batch_size: Images at a time.
 
     Returns:
-        Per cut a `(rows, ...)` float32 array, rows as in `images`.
+        Per cut a float32 array, `(rows, ...)`, or with several views `(rows, views, ...)`; rows
+        as in `images`, views as in the options.
 
     Raises:
         InputError: If an image cannot be decoded, or an option is wrong.

@@ -7,7 +7,6 @@ import importlib.util
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ import numpy as np
 
 from transfer import archives, cifar, splits
 from transfer.archives import Listing
+from transfer.digests import FileDigests, file_digests, required_digest
 from transfer.errors import InputError
 from transfer.images import SUFFIXES, ImageSet
 
@@ -90,6 +90,29 @@ def load(options: DataOptions) -> ImageSet:
     Raises:
         InputError: One line, if there is nothing usable there, or the options contradict.
     """
+    images = load_as_given(options)
+    split = carve(images.ids, images.labels, images.class_names, images.split, options)
+    return replace(images, split=split)
+
+
+def carve(
+    ids: np.ndarray,
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
+    given: np.ndarray,
+    options: DataOptions,
+) -> np.ndarray:
+    """Carves out the splits that are not given; `splits.assign` with the options' shares."""
+    shares = options.val_fraction, options.test_fraction
+    return splits.assign(ids, labels, class_names, given, *shares)
+
+
+def load_as_given(options: DataOptions) -> ImageSet:
+    """Opens the images with the splits that are given, and no others carved out of them.
+
+    Raises:
+        InputError: As `load`.
+    """
     splits.check_fractions(options.val_fraction, options.test_fraction)
     if options.limit_per_class is not None and options.limit_per_class < 1:
         raise InputError(f"limit_per_class must be at least 1, received {options.limit_per_class}")
@@ -101,32 +124,28 @@ def load(options: DataOptions) -> ImageSet:
         )
     if options.limit_per_class is not None:
         images = images.subset(_first_of_each_class(images, options.limit_per_class))
-    split = splits.assign(
-        images.ids,
-        images.labels,
-        images.class_names,
-        images.split,
-        options.val_fraction,
-        options.test_fraction,
-    )
-    return replace(images, split=split)
+    return images
 
 
-def digest(options: DataOptions) -> str:
+def digest(options: DataOptions, digests_of: FileDigests = file_digests) -> str:
     """Returns the sha256, in hexadecimal, of the content behind `options.data`.
 
     Where the content lies does not matter, nor do the other options. An archive: of its bytes. A
     folder: of the ids of its images, or names of its CIFAR files, with the sha256 of each; a file
     that cannot be read counts as such.
 
+    Args:
+        options: Only `data` matters.
+        digests_of: Digests the files, all in one call; one that remembers them saves reading them.
+
     Raises:
         InputError: If there is nothing usable there.
     """
     if options.data == "digits":
-        return _file_digest(_digits_file())
+        return required_digest(_digits_file(), digests_of)
     path = _path(options.data)
     if archives.kind_of(path) != "folder":
-        return _file_digest(path)
+        return required_digest(path, digests_of)
     listing = archives.open_listing(path)
     if found := cifar.find(listing):
         release, prefix = found
@@ -135,9 +154,8 @@ def digest(options: DataOptions) -> str:
         tree = _tree(listing)
         prefix = tree.prefix
         names = sorted(tree.images)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        digests = pool.map(_image_digest, [path / (prefix + name) for name in names])
-        lines = [f"{sha256}  {name}\n" for name, sha256 in zip(names, digests, strict=True)]
+    digests = digests_of([path / (prefix + name) for name in names])
+    lines = [f"{sha256}  {name}\n" for name, sha256 in zip(names, digests, strict=True)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -209,21 +227,6 @@ def _digits_file() -> Path:
     return Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
 
 
-def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from error
-
-
-def _image_digest(path: Path) -> str:
-    try:
-        return _file_digest(path)
-    except InputError:
-        return "unreadable"  # a bad image, which is for `bad_images` to decide about
-
-
 def _first_of_each_class(images: ImageSet, limit: int) -> np.ndarray:
     """Returns the rows, increasing, of the first `limit` by id of each class of each split."""
     taken: Counter[tuple[str, int]] = Counter()
@@ -252,7 +255,7 @@ class _Tree:
 
 
 def _tree(listing: Listing) -> _Tree:
-    files = {name: i for i, name in enumerate(listing.files) if _is_visible(name.split("/"))}
+    files = {name: i for i, name in enumerate(listing.files) if _is_visible(name)}
     images = {name: i for name, i in files.items() if name.lower().endswith(SUFFIXES)}
     if not images:
         raise InputError(
@@ -265,13 +268,12 @@ def _tree(listing: Listing) -> _Tree:
         except UnicodeEncodeError as error:
             raise InputError(f"file name {name!r} is not UTF-8: rename it") from error
     folders = set[tuple[str, ...]]()
-    for path in [tuple(name.split("/")) for name in listing.folders]:
-        if _is_visible(path):
-            folders.update(_above(path), [path])
-    for parent in {tuple(name.split("/")[:-1]) for name in files}:
+    for path in [tuple(name.split("/")) for name in listing.folders if _is_visible(name)]:
+        folders.update(_above(path), [path])
+    for parent in _holders(files):
         folders.update(_above(parent), [parent])
     folders.discard(())
-    holders = {tuple(name.split("/")[:-1]) for name in images}
+    holders = _holders(images)
     root = _root(holders, folders)
     prefix = "".join(f"{part}/" for part in root)
     return _Tree(
@@ -281,8 +283,18 @@ def _tree(listing: Listing) -> _Tree:
     )
 
 
-def _is_visible(parts: Iterable[str]) -> bool:
+def _is_visible(path: str) -> bool:
+    below = f"/{path}"
+    if "/." not in below and "/__MACOSX" not in below:
+        return True  # as nearly all are; taking each apart took most of the time
+    parts = path.split("/")
     return not any(p == "__MACOSX" or (p.startswith(".") and p != "..") for p in parts)
+
+
+def _holders(files: Iterable[str]) -> set[tuple[str, ...]]:
+    """Returns the folders that the files lie in; () is the uppermost."""
+    folders = {name.rpartition("/")[0] for name in files}
+    return {tuple(folder.split("/")) if folder else () for folder in folders}
 
 
 def _above(path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,5 @@
 """Weights of a Keras backbone from a local file: all of them, or an error."""
 
-import hashlib
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -16,17 +15,6 @@ if TYPE_CHECKING:
 _UNUSABLE = (ValueError, TypeError, OSError, KeyError, AttributeError, zipfile.BadZipFile)
 
 
-def file_digest(path: Path) -> str:
-    """The sha256 of a file's bytes, hex.
-
-    Raises:
-        InputError: If there is no such file.
-    """
-    _check_is_file(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def load_weights_file(model: "keras.Model", path: Path) -> None:
     """Loads every weight of a model, or raises and leaves the model unfit for use.
 
@@ -39,7 +27,7 @@ def load_weights_file(model: "keras.Model", path: Path) -> None:
     Raises:
         InputError: If the file is missing, broken, of another kind or another network.
     """
-    _check_is_file(path)
+    check_is_file(path)
     try:
         if path.name.endswith(".weights.h5"):
             with warnings.catch_warnings():
@@ -66,7 +54,8 @@ def load_weights_file(model: "keras.Model", path: Path) -> None:
         ) from error
 
 
-def _check_is_file(path: Path) -> None:
+def check_is_file(path: Path) -> None:
+    """Raises an InputError if there is no such file of weights."""
     if not path.is_file():
         raise InputError(f"weights: expected imagenet, none or a file, and {path} is not a file")
 
