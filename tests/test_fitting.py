@@ -1,11 +1,13 @@
 """Fitting: what is learned, which epoch is kept, how the rate falls."""
 
 import csv
+import itertools
 
 import keras
 import numpy as np
 import pytest
 
+from transfer.batches import StoredFeatures
 from transfer.errors import InputError
 from transfer.fitting import (
     FitOptions,
@@ -13,6 +15,7 @@ from transfer.fitting import (
     best_epoch,
     class_weights,
     fit_head,
+    predict_head,
     refit_head,
     targets,
 )
@@ -227,3 +230,94 @@ def test_training_rows_reach_the_model_shuffled():
     fit_head(head, features[order], labels[order], *problem(200, 0, seed=1), options)
     assert loss_and_accuracy(head, *problem(200, 0, seed=2))[1] > 0.8
     assert keras.config.floatx() == "float32"
+
+
+def on_disk(features, rows_per_buffer=400, read=None):
+    read = read or features.__getitem__
+    row_bytes = 4 * features.shape[1]
+    return StoredFeatures(
+        read,
+        np.arange(len(features)),
+        features.shape[1:],
+        block_rows=20,
+        buffer_bytes=rows_per_buffer * row_bytes,
+    )
+
+
+def sorted_problem(num_rows, seed=0):
+    features, labels = problem(num_rows, seed=seed)
+    order = np.argsort(labels, kind="stable")
+    return features[order], labels[order]
+
+
+def test_streaming_from_disk_is_as_good_as_memory_where_rows_are_sorted_by_class():
+    features, labels = sorted_problem(4000)
+    val_features, val_labels = sorted_problem(2000, seed=1)
+    features, val_features = features.astype(np.float16), val_features.astype(np.float16)
+    best = {}
+    for name, place, shuffle in [
+        ("memory", np.asarray, True),
+        ("disk", on_disk, True),
+        ("disk in order", on_disk, False),
+    ]:
+        # A constant rate, so that the order of the last steps is seen in the result.
+        options = FitOptions(
+            epochs=6, batch_size=32, learning_rate=0.02, schedule="constant", shuffle=shuffle
+        )
+        statistics = feature_statistics(place(features))
+        head = build_head(HeadOptions(), *statistics, (20,), 3)
+        fitted = fit_head(head, place(features), labels, place(val_features), val_labels, options)
+        best[name] = fitted.best
+        accuracy = loss_and_accuracy(head, val_features, val_labels)[1]
+        assert accuracy == pytest.approx(fitted.best["val_accuracy"], abs=1e-6)
+    assert best["disk"]["val_accuracy"] > best["memory"]["val_accuracy"] - 0.02
+    assert best["disk"]["val_loss"] < best["memory"]["val_loss"] + 0.03
+    assert best["disk in order"]["val_accuracy"] < best["memory"]["val_accuracy"] - 0.05
+
+
+def test_refitting_from_disk_equals_fitting_from_disk():
+    options = FitOptions(epochs=5, learning_rate=0.01, seed=3, class_weights="balanced")
+    features, labels = sorted_problem(1500)
+    statistics = feature_statistics(features)
+    heads = [build_head(HeadOptions(), *statistics, (20,), 3) for _ in range(2)]
+    fitted = fit_head(heads[0], on_disk(features), labels, *problem(200, seed=1), options)
+    refit_head(heads[1], on_disk(features), labels, options, fitted.best_epoch + 1)
+    for one, two in zip(*(head.get_weights() for head in heads), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_predictions_are_those_of_the_model_in_order(output):
+    features, _ = problem(3000)
+    head = build_head(HeadOptions(output=output), *feature_statistics(features), (20,), 2)
+    expected = head.predict(features, verbose=0)
+    asked = []
+
+    def read(rows):
+        asked.append(len(rows))
+        return features[rows]
+
+    for place in (features, on_disk(features, read=read)):
+        received = predict_head(head, place)
+        assert received.dtype == np.float32
+        np.testing.assert_allclose(received, expected, atol=1e-6)
+    assert sum(asked) >= 3000 and max(asked) <= 400
+    assert predict_head(head, features[:0]).shape == (0, expected.shape[1])
+
+
+@pytest.mark.parametrize("failing", ["train", "val"])
+def test_what_reading_raises_in_training_is_raised_as_it_is(failing):
+    features, labels = problem(1000)
+    reads = itertools.count(1)
+
+    def read(rows):
+        # Keras reads the first batches in this thread; later TensorFlow is in between.
+        if next(reads) > 6:
+            raise InputError("some rows are damaged")
+        return features[rows]
+
+    sound, damaged = on_disk(features), on_disk(features, read=read)
+    head = build_head(HeadOptions(), *feature_statistics(sound), (20,), 3)
+    train, val = (damaged, sound) if failing == "train" else (sound, damaged)
+    with pytest.raises(InputError, match="some rows are damaged"):
+        fit_head(head, train, labels, val, labels, FitOptions(epochs=5))

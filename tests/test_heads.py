@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from transfer.batches import StoredFeatures
 from transfer.errors import InputError
 from transfer.heads import HeadOptions, build_head, feature_statistics
 
@@ -115,6 +116,26 @@ def test_statistics_over_space_and_blocks():
     exact = features.reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-6)
     np.testing.assert_allclose(variance, exact.var(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("views", [1, 3])
+def test_statistics_of_features_on_disk(dtype, views):
+    file = RNG.normal(100, 1, (900, views, 4)).astype(dtype)
+    rows = np.flatnonzero(RNG.random(900) < 0.8)
+    exact = file[rows].reshape(-1, 4).astype(np.float64)
+    values = file if views > 1 else file[:, 0]
+    stored = StoredFeatures(values.__getitem__, rows, (4,), views, block_rows=64)
+    for features in (stored, values[rows].reshape(-1, 4)):
+        mean, variance = feature_statistics(features)
+        assert mean.dtype == variance.dtype == np.float32
+        np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-6)
+        np.testing.assert_allclose(variance, exact.var(0), rtol=1e-5)
+
+
+def test_statistics_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="at least one sample"):
+        feature_statistics(np.empty((0, 4), np.float32))
 
 
 def test_a_feature_that_never_changes_does_not_blow_up():

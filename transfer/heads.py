@@ -11,6 +11,8 @@ from transfer.errors import InputError
 if TYPE_CHECKING:
     import keras
 
+    from transfer.batches import Features
+
 
 @dataclass(frozen=True)
 class HeadOptions:
@@ -122,22 +124,31 @@ def _check(options: HeadOptions, num_classes: int) -> None:
         ) from None
 
 
-def feature_statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def feature_statistics(features: "Features") -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance per channel, in float64, block by block.
 
     Args:
-        features: `(rows, ..., channels)` of any float dtype.
+        features: `(samples, ..., channels)` of any float dtype, in memory or on disk.
 
     Returns:
         Two `(channels,)` float32 arrays. The variance of a channel that (almost) never changes
         is given as 1, so that standardising it cannot blow up noise.
+
+    Raises:
+        ValueError: If there are no samples.
     """
+    from transfer.batches import feature_blocks
+
+    if not len(features):
+        raise ValueError("statistics expect at least one sample, received none")
     channels = features.shape[-1]
     count, total, squares = 0, np.zeros(channels), np.zeros(channels)
-    shift = features[0].reshape(-1, channels)[0].astype(np.float64)
-    for start in range(0, len(features), 1024):
+    shift = np.zeros(channels)
+    for values in feature_blocks(features):
+        block = values.reshape(-1, channels).astype(np.float64)
         # Shifted by one sample: the plain sum of squares would cancel where mean >> spread.
-        block = features[start : start + 1024].reshape(-1, channels) - shift
+        shift = shift if count else block[0].copy()
+        block -= shift
         count += len(block)
         total += block.sum(0)
         squares += np.square(block).sum(0)
