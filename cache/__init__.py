@@ -1,15 +1,25 @@
 """The feature store: features on disk under a key that says what they were made from."""
 
+from cache.donors import DAMAGED, Donation, find_donation
 from cache.errors import CacheError
+from cache.lock import entry_lock
 from cache.reader import FeatureFile, entry_path
 from cache.spec import FORMAT_VERSION, FeatureSpec
-from cache.writer import FeatureWriter
+from cache.verify import Verification, verify
+from cache.writer import PARTS, FeatureWriter
 
 __all__ = [
+    "DAMAGED",
     "FORMAT_VERSION",
+    "PARTS",
     "CacheError",
+    "Donation",
     "FeatureFile",
     "FeatureSpec",
     "FeatureWriter",
+    "Verification",
+    "entry_lock",
     "entry_path",
+    "find_donation",
+    "verify",
 ]

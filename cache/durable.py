@@ -1,9 +1,16 @@
 """Files that are whole or absent: written under a temporary name, synced, renamed."""
 
+import errno
 import os
+import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from cache.errors import CacheError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -12,16 +19,36 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Both the file and its folder are synced, so that after a crash the name `path` either does
     not exist, or holds what it held before, or is complete. On an exception the temporary file
-    is removed and `path` is untouched.
+    is removed and `path` is untouched. Temporary names hold host and process, so that two
+    processes never write one file.
+
+    Raises:
+        CacheError: If the disk, or a limit on it, is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Hidden, so that no listing takes it for a result.
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         yield temporary
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise CacheError(
+            f"no room to write {path} ({free:,} bytes are free on this disk); finished parts are "
+            "kept, so make room and run the same command again"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes temporary files that killed processes left; only while nobody writes there."""
+    for temporary in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _sync(path: Path) -> None:

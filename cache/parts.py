@@ -1,12 +1,15 @@
 """Parts: the fixed runs of rows in which features reach the disk."""
 
-import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from cache import hdf5
+from cache.checksums import digest
 from cache.durable import whole_file
 from cache.errors import CacheError
 
@@ -38,60 +41,73 @@ class Part:
     start: int
     stop: int
 
-    def write(self, key: str, features: dict[str, np.ndarray], bad: dict[int, str]) -> None:
+    def write(self, key: str, features: Mapping[str, np.ndarray], bad: Mapping[int, str]) -> None:
         """Writes the part whole: it exists under its name only when it is complete.
 
         Args:
             key: Key of the spec the rows belong to.
             features: Per dataset `(stop - start, ...)`.
             bad: Row numbers (of the whole set) that hold no features, with the reason.
+
+        Raises:
+            CacheError: If there is no room on the disk.
         """
-        with whole_file(self.path) as temporary, h5py.File(temporary, "w") as file:
+        with whole_file(self.path) as temporary, hdf5.create(temporary) as file:
             file.attrs.update(key=key, start=self.start, stop=self.stop)
             for name, values in features.items():
                 dataset = file.create_dataset(name, data=values)
                 dataset.attrs["sha256"] = digest(values)
-            file["bad_rows"] = np.array(sorted(bad), dtype=np.int64)
-            reasons = [bad[row] for row in sorted(bad)]
-            file.create_dataset("bad_reasons", data=reasons, dtype=h5py.string_dtype())
+            hdf5.add_table(file, "bad_rows", np.array(sorted(bad), dtype=np.int64))
+            hdf5.add_texts(file, "bad_reasons", [bad[row] for row in sorted(bad)])
 
-    def is_complete(self, key: str) -> bool:
-        """Whether the file is there and belongs to `key`; a foreign or broken one is not."""
+    def is_sound(self, key: str, names: Iterable[str]) -> bool:
+        """Whether the file is there, belongs to `key`, and holds what was written, to the byte."""
         try:
-            with h5py.File(self.path, "r") as file:
-                attributes = dict(file.attrs)
-        except OSError:
+            with self._opened() as file:
+                owner = [file.attrs.get(name) for name in ("key", "start", "stop")]
+            if owner != [key, self.start, self.stop]:
+                return False
+            for name in names:
+                self.read(name)
+            self.bad()
+        except (CacheError, FileNotFoundError):
             return False
-        return (attributes.get("key"), attributes.get("start"), attributes.get("stop")) == (
-            key,
-            self.start,
-            self.stop,
-        )
+        return True
 
-    def read(self, name: str) -> np.ndarray:
-        """One dataset of the part, `(stop - start, ...)`, checked against its digest.
+    def read(self, name: str) -> tuple[np.ndarray, str]:
+        """One dataset of the part, `(stop - start, ...)`, and its digest, which is checked.
 
         Raises:
             CacheError: If the bytes are not those that were written.
+            FileNotFoundError: If there is no such part.
         """
-        with h5py.File(self.path, "r") as file:
+        with self._opened() as file:
             values = file[name][...]
             expected = file[name].attrs["sha256"]
         if digest(values) != expected:
-            raise CacheError(
-                f"{self.path}: rows {self.start} to {self.stop} of {name!r} are damaged "
-                "(checksum differs); delete this file and run the same command again"
-            )
-        return values
+            raise self._damaged("checksum differs")
+        return values, expected
 
     def bad(self) -> dict[int, str]:
-        """Rows without features, with the reason."""
-        with h5py.File(self.path, "r") as file:
-            return dict(
-                zip(file["bad_rows"][...].tolist(), file["bad_reasons"].asstr()[...], strict=True)
-            )
+        """Rows without features, with the reason; raises as `read`."""
+        with self._opened() as file:
+            rows = file["bad_rows"][...].tolist()
+            return dict(zip(rows, hdf5.texts(file["bad_reasons"]), strict=True))
 
+    @contextmanager
+    def _opened(self) -> Iterator[h5py.File]:
+        try:
+            with hdf5.open_file(self.path) as file:
+                yield file
+        except FileNotFoundError:
+            raise
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            if not self.path.exists():  # removed while it was opened; HDF5 says it in many ways
+                raise FileNotFoundError(self.path) from None
+            raise self._damaged(" ".join(str(error).split())) from None
 
-def digest(values: np.ndarray) -> str:
-    """The sha256 of an array's bytes, hex."""
-    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
+    def _damaged(self, reason: str) -> CacheError:
+        return CacheError(
+            f"{self.path}: rows {self.start} to {self.stop} are damaged ({reason}); "
+            "run the same command again, they will be extracted anew"
+        )

@@ -1,17 +1,27 @@
-"""Opens a sealed feature file and reads from it."""
+"""Opens a sealed feature file and reads from it; what is damaged raises."""
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import h5py
 import numpy as np
 
+from cache import hdf5
+from cache.checksums import crc32
 from cache.errors import CacheError
-from cache.spec import FeatureSpec
+from cache.spec import FORMAT_VERSION, FeatureSpec
 
-BLOCK_BYTES = 2**24
+THREADS = min(4, os.cpu_count() or 1)
+CHUNKS_PER_TASK = 8
+TABLES = ("labels", "ids", "given_split", "class_names", "image_digests", "parts")
+
+_Result = TypeVar("_Result")
 
 
 def entry_path(root: Path, key: str) -> Path:
@@ -21,6 +31,9 @@ def entry_path(root: Path, key: str) -> Path:
 
 class FeatureFile:
     """A sealed feature file, open for reading; use it in a `with` block.
+
+    Opening checks structure and key, in milliseconds; reading checks what it reads. Any number
+    of processes may read one file.
 
     Args:
         path: A `features.h5`.
@@ -33,33 +46,51 @@ class FeatureFile:
     def __init__(self, path: Path, key: str | None = None) -> None:
         self.path = Path(path)
         try:
-            self._file = h5py.File(self.path, "r")
+            self._file, self._raw = _open_both(self.path)
         except FileNotFoundError:
             raise CacheError(f"no feature file at {self.path}; run `transfer features`") from None
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             raise CacheError(
-                f"{self.path} is no readable HDF5 file ({error}); "
-                "delete it and run `transfer features` again"
+                f"{self.path} is no readable HDF5 file ({_line(error)}); "
+                "mend it with `transfer cache verify --repair`"
             ) from None
+        self._raw_lock = threading.Lock()
         try:
-            self._check_structure(key)
+            self._sound("structure", lambda: self._check_structure(key))
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     def _check_structure(self, key: str | None) -> None:
-        found = self._file.attrs.get("key")
-        members = {"features", "labels", "ids", "split", "class_names"}
-        if found is None or not members <= set(self._file):
+        file = self._file
+        found = file.attrs.get("key")
+        if found is None or "spec" not in file.attrs:
             raise CacheError(f"{self.path} is an HDF5 file, but not a sealed feature file")
+        version = json.loads(file.attrs["spec"]).get("format_version")
+        if version != FORMAT_VERSION:
+            raise CacheError(
+                f"{self.path} is of format {version}, this version reads {FORMAT_VERSION}; "
+                "remove it with `transfer cache remove` and run `transfer features` again"
+            )
         self.key: str = found
-        self.spec = FeatureSpec.from_json(self._file.attrs["spec"])
+        self.spec = FeatureSpec.from_json(file.attrs["spec"])
         if self.spec.key != self.key or key not in (None, self.key):
             expected = self.spec.key if key is None else key
             raise CacheError(f"{self.path}: expected key {expected}, received {self.key}")
-        lengths = {len(dataset) for dataset in self._file["features"].values()}
-        if lengths != {len(self._file["labels"])}:
+        self.cuts: tuple[str, ...] = tuple(json.loads(file.attrs["cuts"]))
+        lengths = {len(file[name]) for name in ("labels", "ids", "given_split", "image_digests")}
+        for cut in self.cuts:
+            lengths |= {len(file["features"][cut]), len(file["checksums"][cut]["rows"])}
+        if len(lengths) != 1:
             raise CacheError(f"{self.path}: its datasets differ in length; extract it again")
+        self._num_rows: int = lengths.pop()
+        # Looked up for every chunk; HDF5 would open the dataset each time, one thread at a time.
+        datasets = {cut: file["features"][cut] for cut in self.cuts}
+        self._shapes = {cut: dataset.shape[1:] for cut, dataset in datasets.items()}
+        self._chunks = {cut: dataset.chunks for cut, dataset in datasets.items()}
+        # Streaming reads the same file thousands of times.
+        self._checksums: dict[tuple[str, str], np.ndarray] = {}
+        self._offsets: dict[str, dict[int, int]] = {}
 
     def __enter__(self) -> "FeatureFile":
         return self
@@ -68,54 +99,76 @@ class FeatureFile:
         self.close()
 
     def __len__(self) -> int:
-        return len(self._file["labels"])
+        return self._num_rows
 
     def close(self) -> None:
         """Closes the file; what was read stays valid."""
         self._file.close()
-
-    @cached_property
-    def cuts(self) -> tuple[str, ...]:
-        """Names of the feature datasets, in the order of the backbone's layers."""
-        return tuple(json.loads(self._file["features"].attrs["cuts"]))
-
-    @cached_property
-    def notes(self) -> dict:
-        """Facts about the run that made the file."""
-        return json.loads(self._file.attrs["notes"])
+        self._raw.close()
 
     @cached_property
     def labels(self) -> np.ndarray:
         """`(rows,)` int64."""
-        return self._file["labels"][...]
+        return self.table("labels")
 
     @cached_property
     def ids(self) -> np.ndarray:
         """`(rows,)` str objects."""
-        return self._file["ids"].asstr()[...]
+        return self._texts("ids")
 
     @cached_property
-    def split(self) -> np.ndarray:
-        """`(rows,)` of `"train"`, `"val"` and `"test"`."""
-        return self._file["split"].asstr()[...].astype("U5")
+    def given_split(self) -> np.ndarray:
+        """`(rows,)` of `"train"`, `"val"` and `"test"`, as the source of the images gives them."""
+        return self._texts("given_split").astype("U5")
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """One name per label."""
-        return tuple(self._file["class_names"].asstr()[...])
+        return tuple(self._texts("class_names"))
+
+    @cached_property
+    def image_digests(self) -> np.ndarray:
+        """`(rows, 32)` uint8: the sha256 of each image; zeros where none is known."""
+        return self.table("image_digests")
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
         """Ids and reasons of images that were set aside."""
-        return [(id, reason) for id, reason in self._file["skipped"].asstr()[...]]
+        return list(zip(self._texts("skipped_ids"), self._texts("skipped_reasons"), strict=True))
+
+    @cached_property
+    def parts(self) -> np.ndarray:
+        """`(parts + 1,)` int64: the rows at which parts begin, and the number of rows."""
+        return self.table("parts")
+
+    def checksums(self, cut: str, grain: str) -> np.ndarray:
+        """Checksums of a cut, see `cache.checksums`; grain is `rows`, `chunks` or `parts`."""
+        if (cut, grain) not in self._checksums:
+            self._checksums[cut, grain] = self.table(f"checksums/{cut}/{grain}")
+        return self._checksums[cut, grain]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """In which the features are stored, float32 or float16."""
+        return np.dtype(self.spec.dtype)
 
     def shape(self, cut: str) -> tuple[int, ...]:
-        """Shape of one row of a cut."""
-        return self._file["features"][cut].shape[1:]
+        """Shape of one row of a cut; with several views the first axis counts them."""
+        return self._shapes[cut]
 
-    def rows(self, split: str) -> np.ndarray:
-        """Row numbers of a split, increasing."""
-        return np.flatnonzero(self.split == split)
+    def rows_per_chunk(self, cut: str) -> int:
+        """Rows that are read together."""
+        chunks = self._chunks[cut]
+        return chunks[0] if chunks else max(1, len(self))
+
+    def joined_shape(self, cuts: Sequence[str] | None = None) -> tuple[int, ...]:
+        """Shape of one row of what `read` returns.
+
+        Raises:
+            CacheError: If a cut is unknown, or cuts cannot be joined.
+        """
+        shapes = [self.shape(name) for name in self._names(cuts)]
+        return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
 
     def read(self, rows: np.ndarray, cuts: Sequence[str] | None = None) -> np.ndarray:
         """The features of some rows, all chosen cuts joined along the last axis.
@@ -125,50 +178,174 @@ class FeatureFile:
             cuts: Names of cuts, or None for all; several must all be vectors.
 
         Returns:
-            `(len(rows), ...)` in the file's dtype: one array, filled block by block, so that
-            memory stays at the result plus one block.
+            `(len(rows), ...)` in the file's dtype: one array, filled chunk by chunk, so that
+            memory stays at the result plus a few chunks.
 
         Raises:
             CacheError: If a cut is unknown, cuts cannot be joined, or a checksum is wrong.
         """
-        names = self._names(cuts)
-        shapes = [self.shape(name) for name in names]
-        shape = shapes[0] if len(names) == 1 else (sum(width for (width,) in shapes),)
-        result = np.empty((len(rows), *shape), self._file["features"][names[0]].dtype)
+        result = np.empty((len(rows), *self.joined_shape(cuts)), self.dtype)
         column = 0
-        for name, (*_, width) in zip(names, shapes, strict=True):
-            for wanted, block in self._blocks(name, rows):
-                result[wanted, ..., column : column + width] = block
-            column += width
+        with ThreadPoolExecutor(THREADS) as pool:
+            done = []
+            for name in self._names(cuts):
+                width = self.shape(name)[-1]
+                target = result[..., column : column + width]
+                done.append(pool.map(self._filler(name, rows, target), self._runs(name, rows)))
+                column += width
+            for filled in done:
+                list(filled)
         return result
+
+    def chunk(self, cut: str, index: int) -> np.ndarray:
+        """One chunk of rows as it is on disk, unchecked: zeros where it cannot be read."""
+        shape, rows_per_chunk = self.shape(cut), self.rows_per_chunk(cut)
+        start = index * rows_per_chunk
+        values = np.zeros((min(rows_per_chunk, len(self) - start), *shape), self.dtype)
+        self._fetch(cut, index, values)
+        return values
 
     def _names(self, cuts: Sequence[str] | None) -> Sequence[str]:
         names = cuts or self.cuts
         if unknown := [name for name in names if name not in self.cuts]:
             raise CacheError(f"expected cuts among {list(self.cuts)}, received {unknown}")
-        if len(names) > 1 and any(len(self.shape(name)) != 1 for name in names):
+        rank = 1 + (len(self.spec.views) > 1)
+        if len(names) > 1 and any(len(self.shape(name)) != rank for name in names):
             raise CacheError(
                 "cuts can be joined only where each is a vector; choose one of them with "
                 "--use-cuts, or extract with --pooling avg"
             )
         return names
 
-    def _blocks(self, name: str, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        # Blocks are read whole and picked from in memory: HDF5 is slow at fancy indices.
-        dataset = self._file["features"][name]
-        chunk = dataset.chunks[0] if dataset.chunks else len(dataset)
-        row_bytes = max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])))
-        step = max(1, BLOCK_BYTES // (row_bytes * chunk)) * chunk
-        for start in range(0, len(dataset), step):
-            first, last = np.searchsorted(rows, [start, start + step])
-            if first == last:
-                continue
-            try:
-                block = dataset[start : start + step]
-            except OSError as error:
+    def _runs(self, cut: str, rows: np.ndarray) -> Iterator[list[tuple[int, int, int]]]:
+        """Per chunk that holds some of the rows: its number, first and last position in `rows`.
+
+        They come some at a time, for handing one over to a thread costs as much as reading it.
+        """
+        chunks = rows // self.rows_per_chunk(cut)
+        numbers, firsts = np.unique(chunks, return_index=True)
+        ends = [*firsts[1:].tolist(), len(rows)]
+        runs = list(zip(numbers.tolist(), firsts.tolist(), ends, strict=False))  # no rows, no run
+        yield from (runs[i : i + CHUNKS_PER_TASK] for i in range(0, len(runs), CHUNKS_PER_TASK))
+
+    def _filler(
+        self, cut: str, rows: np.ndarray, target: np.ndarray
+    ) -> Callable[[list[tuple[int, int, int]]], None]:
+        """A function that reads, checks and places chunks; it may run in any thread."""
+        expected = self.checksums(cut, "chunks").tolist()
+        shape, rows_per_chunk = self.shape(cut), self.rows_per_chunk(cut)
+        self._offsets_of(cut)  # looked up here, once, and not by every thread
+
+        def fill(index: int, first: int, last: int) -> None:
+            start = index * rows_per_chunk
+            count = min(rows_per_chunk, len(self) - start)
+            place = target[first:last]
+            direct = len(place) == count and place.flags.c_contiguous
+            values = place if direct else np.empty((count, *shape), self.dtype)
+            if not self._fetch(cut, index, values) or crc32(values.data) != expected[index]:
                 raise CacheError(
-                    f"{self.path}: rows {start} to {min(start + step, len(dataset))} of {name!r} "
-                    f"are damaged ({error}); delete the file and extract again"
-                ) from None
-            picked = rows[first:last] - start
-            yield slice(first, last), block if len(picked) == len(block) else block[picked]
+                    f"{self.path}: rows {start} to {start + count} of {cut!r} are damaged "
+                    "(checksum differs); mend them with `transfer cache verify --repair`"
+                )
+            if not direct:
+                place[...] = values[rows[first:last] - start]
+
+        def fill_all(runs: list[tuple[int, int, int]]) -> None:
+            for run in runs:
+                fill(*run)
+
+        return fill_all
+
+    def _fetch(self, cut: str, index: int, values: np.ndarray) -> bool:
+        """Reads a chunk's bytes; False where they are not to be had.
+
+        They are taken from the file at the place that HDF5 names: through HDF5, which reads in
+        one thread and copies twice, it took twice as long.
+        """
+        offset = self._offsets_of(cut).get(index)
+        if offset is None:
+            return self._fetch_through_hdf5(cut, index, values)
+        view = values.data.cast("B")
+        while len(view):
+            count = self._read_at(offset, view)
+            if not count:
+                return False
+            offset, view = offset + count, view[count:]
+        return True
+
+    def _read_at(self, offset: int, view: memoryview) -> int:
+        if hasattr(os, "preadv"):  # threads need not wait for each other
+            return os.preadv(self._raw.fileno(), [view], offset)
+        with self._raw_lock:
+            self._raw.seek(offset)
+            return self._raw.readinto(view)  # type: ignore[attr-defined]
+
+    def _fetch_through_hdf5(self, cut: str, index: int, values: np.ndarray) -> bool:
+        start = index * self.rows_per_chunk(cut)
+        try:
+            values[...] = self._file["features"][cut][start : start + len(values)]
+        except (OSError, RuntimeError):
+            return False
+        return True
+
+    def _offsets_of(self, cut: str) -> dict[int, int]:
+        """Per chunk the byte at which it begins, where its bytes are the plain values."""
+        if cut not in self._offsets:
+            self._offsets[cut] = self._sound(
+                "structure", lambda: _plain_chunks(self._file["features"][cut])
+            )
+        return self._offsets[cut]
+
+    def table(self, name: str) -> np.ndarray:
+        """A small dataset as it is stored.
+
+        Raises:
+            CacheError: If it is damaged.
+        """
+        return self._sound(name, lambda: self._file[name][...])
+
+    def _texts(self, name: str) -> np.ndarray:
+        return self._sound(name, lambda: hdf5.texts(self._file[name]))
+
+    def _sound(self, what: str, read: Callable[[], _Result]) -> _Result:
+        """Reads something, and says so where HDF5 finds it damaged."""
+        try:
+            return read()
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            if isinstance(error, CacheError):
+                raise
+            raise CacheError(
+                f"{self.path}: {what} is damaged ({_line(error)}); "
+                "mend it with `transfer cache verify --repair`"
+            ) from None
+
+
+def _open_both(path: Path) -> tuple[h5py.File, BinaryIO]:
+    """Opens one file twice, through HDF5 and plainly, also while another takes its name."""
+    while True:
+        raw = path.open("rb", buffering=0)
+        try:
+            file = hdf5.open_file(path)
+        except BaseException:
+            raw.close()
+            raise
+        if os.path.samestat(os.fstat(raw.fileno()), path.stat()):
+            return file, raw
+        file.close()
+        raw.close()
+
+
+def _plain_chunks(dataset: h5py.Dataset) -> dict[int, int]:
+    offsets: dict[int, int] = {}
+    if dataset.chunks and not hdf5.is_compressed(dataset):
+        rows_per_chunk = dataset.chunks[0]
+
+        def note(chunk: h5py.h5d.StoreInfo) -> None:
+            offsets[chunk.chunk_offset[0] // rows_per_chunk] = chunk.byte_offset
+
+        dataset.id.chunk_iter(note)
+    return offsets
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised by every change that alters feature values or the file's layout."""
 
 
@@ -14,13 +15,12 @@ class FeatureSpec:
     """Everything that can change a value in a feature file, and nothing else.
 
     Batch size, device, paths, engine and worker counts are left out on purpose: they do not
-    change what is computed. No field has a default, so that none can be forgotten.
+    change what is computed. Nor do the shares of validation and test rows, which are carved out
+    when a file is read. No field has a default, so that none can be forgotten.
 
     Attributes:
         data: Content digest of the source of images, hex.
         limit_per_class: First N images of each class of each given split, or None for all.
-        val_fraction: Share of training rows carved out for validation, 0 to 1.
-        test_fraction: Share of rows carved out for testing where no test split is given, 0 to 1.
         bad_images: `"stop"` or `"skip"`: `skip` leaves undecodable rows out of the file.
         backbone: Name of the architecture.
         weights: Digest of the backbone's weights.
@@ -30,6 +30,7 @@ class FeatureSpec:
         preprocessing: Kind and version of the pixel preprocessing.
         cuts: Names or patterns of the layers whose outputs are stored.
         pooling: `"avg"`, `"max"`, `"flatten"` or `"none"`.
+        views: Names of the views of each image that the backbone sees, in order.
         precision: Arithmetic of the forward pass, e.g. `"float32"`.
         dtype: Storage dtype of the features, e.g. `"float32"`.
         keras: `major.minor` of the Keras that ran the backbone.
@@ -38,8 +39,6 @@ class FeatureSpec:
 
     data: str
     limit_per_class: int | None
-    val_fraction: float
-    test_fraction: float
     bad_images: str
     backbone: str
     weights: str
@@ -49,6 +48,7 @@ class FeatureSpec:
     preprocessing: str
     cuts: tuple[str, ...]
     pooling: str
+    views: tuple[str, ...]
     precision: str
     dtype: str
     keras: str
@@ -74,11 +74,27 @@ class FeatureSpec:
         names = {field.name for field in fields(cls)}
         if set(values) != names:
             raise ValueError(f"expected the fields {sorted(names)}, received {sorted(values)}")
-        values["image_size"] = tuple(values["image_size"])
-        values["cuts"] = tuple(values["cuts"])
-        return cls(**values)
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**(values | lists))
 
     def differences(self, other: "FeatureSpec") -> dict[str, tuple[Any, Any]]:
         """The fields in which two specs differ: `{name: (self, other)}`."""
         mine, theirs = asdict(self), asdict(other)
         return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+    def differences_in_words(self, cached: "FeatureSpec") -> str:
+        """Says how a spec differs from one that is in the store, in one line.
+
+        Digests are shortened: `weights differ: a94030... in the cache, d43c70... now`.
+        """
+        return "; ".join(
+            f"{name.replace('_', ' ')} {'differ' if name.endswith('s') else 'differs'}: "
+            f"{_short(theirs)} in the cache, {_short(mine)} now"
+            for name, (mine, theirs) in self.differences(cached).items()
+        )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(_short, value)) + ")"
+    return re.sub(r"[0-9a-f]{64}", lambda digest: digest[0][:6] + "...", str(value))

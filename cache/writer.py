@@ -3,12 +3,16 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from cache import hdf5
+from cache.checksums import ChunkChecksums, digest, row_checksums
+from cache.donors import Donation
 from cache.durable import whole_file
 from cache.errors import CacheError
 from cache.parts import Part, rows_per_part
@@ -16,6 +20,8 @@ from cache.reader import entry_path
 from cache.spec import FeatureSpec
 
 CHUNK_BYTES = 2**18
+PARTS = "parts"
+"""Folder, beside a feature file, of the parts that it is made of."""
 
 
 class FeatureWriter:
@@ -24,191 +30,266 @@ class FeatureWriter:
     Args:
         root: Folder of the store.
         spec: What the features are made from.
-        num_rows: Rows in all, those of bad images included.
+        ids: One per row, in row order, those of bad images included.
         datasets: Name of each dataset (a cut) and the shape of one row of it.
+        donation: What is taken from other entries; by default nothing.
+        compression: One of `cache.hdf5.COMPRESSIONS`; changes bytes on disk, no value.
     """
 
     def __init__(
         self,
         root: Path,
         spec: FeatureSpec,
-        num_rows: int,
+        ids: Sequence[str],
         datasets: Mapping[str, tuple[int, ...]],
+        donation: Donation | None = None,
+        compression: str = "none",
     ) -> None:
         self.spec = spec
         self.path = entry_path(root, spec.key)
-        self.num_rows = num_rows
+        self.ids = ids
         self.datasets = dict(datasets)
+        self._donation = donation or Donation.none(len(ids), tuple(datasets))
+        self._compression = hdf5.compression(compression)
         self._dtype = np.dtype(spec.dtype)
-        self._folder = self.path.parent / "parts"
+        self._folder = self.path.parent / PARTS
         self._folder.mkdir(parents=True, exist_ok=True)
-        values_per_row = sum(int(np.prod(shape)) for shape in datasets.values())
-        self.rows_per_part = rows_per_part(values_per_row * self._dtype.itemsize)
+        self.row_bytes = self._dtype.itemsize * sum(
+            int(np.prod(shape)) for shape in datasets.values()
+        )
+        self.rows_per_part = rows_per_part(self.row_bytes)
         self._open: Part | None = None
         self._buffer: dict[str, np.ndarray] = {}
-        self._filled = 0
         self._bad: dict[int, str] = {}
+        self._written = 0
+        self._behind = ThreadPoolExecutor(1, "parts")
+        self._writing: Future[None] | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all features."""
+        return self.row_bytes * len(self.ids)
 
     @property
     def parts(self) -> list[Part]:
         """All parts, written or not, in row order."""
-        step = self.rows_per_part
-        return [
-            Part(
-                self._folder / f"{start:010d}.h5",
-                start,
-                min(start + step, self.num_rows),
-            )
-            for start in range(0, self.num_rows, step)
-        ]
+        return [self._part(start) for start in range(0, len(self.ids), self.rows_per_part)]
 
-    def missing(self) -> list[slice]:
-        """Runs of rows that are still to be written, each starting and ending with a part."""
-        runs: list[slice] = []
-        for part in self.parts:
-            if part.is_complete(self.spec.key):
-                continue
-            if runs and runs[-1].stop == part.start:
-                runs[-1] = slice(runs[-1].start, part.stop)
-            else:
-                runs.append(slice(part.start, part.stop))
-        return runs
+    @cached_property
+    def missing(self) -> list[Part]:
+        """The parts that were still to be written, or were damaged, when this was first asked."""
+        names = self.datasets
+        return [part for part in self.parts if not part.is_sound(self.spec.key, names)]
+
+    @cached_property
+    def rows_to_run(self) -> np.ndarray:
+        """Increasing numbers of the rows of missing parts that no other entry can give."""
+        missing = np.concatenate(
+            [np.arange(0), *(np.arange(part.start, part.stop) for part in self.missing)]
+        )
+        return missing[np.isin(missing, self._donation.rows_to_run)]
 
     def write(
-        self, rows: slice, features: Mapping[str, np.ndarray], bad: Mapping[int, str] | None = None
+        self,
+        rows: np.ndarray,
+        features: Mapping[str, np.ndarray],
+        bad: Mapping[int, str] | None = None,
     ) -> None:
         """Takes the features of one batch; each part goes to disk when its last row has come.
 
         Args:
-            rows: Half-open range of row numbers; ranges must follow one another within a run.
-            features: Per dataset `(batch, ...)`, finite, of any float dtype.
+            rows: `(batch,)` row numbers, the next ones of `rows_to_run`.
+            features: For each dataset that is not donated whole `(batch, ...)`, finite, of any
+                float dtype.
             bad: Row numbers whose image could not be read, with the reason; their features are
                 stored as zeros and left out when the file is sealed.
 
         Raises:
-            ValueError: If names or shapes are not those announced, or rows leave a gap.
-            CacheError: If a value is NaN or infinite.
+            ValueError: If names or shapes are not those announced, or rows are not the next.
+            CacheError: If a value is NaN, infinite or too large to be stored.
         """
         self._check(rows, features)
         self._bad.update(bad or {})
-        position = rows.start
-        while position < rows.stop:
-            part = self._part_of(position)
-            stop = min(rows.stop, part.stop)
-            source = slice(position - rows.start, stop - rows.start)
-            target = slice(position - part.start, stop - part.start)
-            for name, values in features.items():
-                self._buffer[name][target] = values[source]
-            self._filled = stop
-            if stop == part.stop:
+        for start in np.unique(rows - rows % self.rows_per_part).tolist():
+            part = self._open or self._begin(self._part(start))
+            inside = (rows >= part.start) & (rows < part.stop)
+            for name in self._donation.cuts_to_run:
+                self._buffer[name][rows[inside] - part.start] = features[name][inside]
+            self._written += int(inside.sum())
+            after = self.rows_to_run[self._written : self._written + 1]
+            if not len(after) or after[0] >= part.stop:
                 self._finish(part)
-            position = stop
+
+    def wait(self) -> None:
+        """Waits until every part that is complete is on disk; raises what went wrong with one."""
+        if self._writing:
+            writing, self._writing = self._writing, None
+            writing.result()
 
     def seal(
         self,
         *,
-        ids: Sequence[str],
         labels: np.ndarray,
-        split: Sequence[str],
+        given_split: Sequence[str],
         class_names: Sequence[str],
-        notes: Mapping[str, object],
+        image_digests: np.ndarray,
     ) -> Path:
         """Joins the parts into `features.h5` and removes them.
 
-        Rows of bad images are left out here, and listed under `/skipped` in the file.
+        Rows of bad images are left out here, and listed in the file. Two runs of one spec seal
+        the same bytes.
 
         Args:
-            ids: One per row, in row order.
             labels: `(rows,)` integers.
-            split: `"train"`, `"val"` or `"test"` per row.
+            given_split: `"train"`, `"val"` or `"test"` per row, before any is carved out.
             class_names: One per class.
-            notes: Facts about the run that do not belong to the key (versions, engine, seconds).
+            image_digests: `(rows, 32)` uint8, the sha256 of each image.
 
         Returns:
             The path of the sealed file.
 
         Raises:
-            CacheError: If a part is missing or damaged.
+            CacheError: If a part is damaged, or there is no room on the disk.
+            FileNotFoundError: If a part is gone.
             ValueError: If lengths differ.
         """
-        lengths = (len(ids), len(labels), len(split))
-        if set(lengths) != {self.num_rows}:
-            raise ValueError(f"expected {self.num_rows} ids, labels and splits, received {lengths}")
-        if missing := self.missing():
-            raise CacheError(f"cannot seal {self.path}: rows {missing} are not written yet")
+        lengths = (len(labels), len(given_split), len(image_digests))
+        if set(lengths) != {len(self.ids)}:
+            raise ValueError(f"expected {len(self.ids)} labels and more, received {lengths}")
+        self._write_donated_parts()
         bad: dict[int, str] = {}
         for part in self.parts:
             bad.update(part.bad())
-        good = np.setdiff1d(np.arange(self.num_rows), np.array(sorted(bad), dtype=np.int64))
-        with whole_file(self.path) as temporary, h5py.File(temporary, "w") as file:
+        good = np.setdiff1d(np.arange(len(self.ids)), np.array(sorted(bad), dtype=np.int64))
+        with whole_file(self.path) as temporary, hdf5.create(temporary) as file:
             file.attrs.update(
                 key=self.spec.key,
                 spec=self.spec.to_json(),
-                notes=json.dumps(dict(notes), sort_keys=True),
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                # HDF5 lists members by name; the order of the layers is kept here.
+                cuts=json.dumps(list(self.datasets)),
             )
-            self._copy_features(file.create_group("features"), bad, len(good))
-            file["labels"] = np.asarray(labels, dtype=np.int64)[good]
-            text = h5py.string_dtype()
-            file.create_dataset("ids", data=[ids[row] for row in good], dtype=text)
-            file.create_dataset("split", data=[split[row] for row in good], dtype=text)
-            file.create_dataset("class_names", data=list(class_names), dtype=text)
-            skipped = [[ids[row], reason] for row, reason in sorted(bad.items())]
-            file.create_dataset(
-                "skipped", data=np.array(skipped, object).reshape(-1, 2), dtype=text
-            )
-        shutil.rmtree(self._folder)
+            hdf5.add_table(file, "labels", np.asarray(labels, dtype=np.int64)[good])
+            hdf5.add_texts(file, "given_split", [str(given_split[row]) for row in good])
+            hdf5.add_texts(file, "class_names", class_names)
+            hdf5.add_table(file, "image_digests", image_digests[good])
+            self._write_ids(file, good, bad)
+            self._copy_features(file, good)
+        shutil.rmtree(self._folder, ignore_errors=True)
         return self.path
 
-    def _copy_features(self, group: h5py.Group, bad: dict[int, str], num_good: int) -> None:
-        # HDF5 lists members by name; the order of the layers has to be kept beside them.
-        group.attrs["cuts"] = json.dumps(list(self.datasets))
+    def discard(self) -> None:
+        """Removes the parts: what they were made from is not what the spec says."""
+        self.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _write_ids(self, file: h5py.File, good: np.ndarray, bad: Mapping[int, str]) -> None:
+        hdf5.add_texts(file, "ids", [self.ids[row] for row in good])
+        hdf5.add_texts(file, "skipped_ids", [self.ids[row] for row in sorted(bad)])
+        hdf5.add_texts(file, "skipped_reasons", [bad[row] for row in sorted(bad)])
+        bounds = [*range(0, len(self.ids), self.rows_per_part), len(self.ids)]
+        hdf5.add_table(file, "parts", np.searchsorted(good, bounds))
+
+    def _copy_features(self, file: h5py.File, good: np.ndarray) -> None:
+        features, checksums = hdf5.add_group(file, "features"), hdf5.add_group(file, "checksums")
+        keeps = [
+            np.isin(np.arange(part.start, part.stop), good, assume_unique=True)
+            for part in self.parts
+        ]
         for name, shape in self.datasets.items():
-            row_bytes = max(1, int(np.prod(shape)) * self._dtype.itemsize)
-            # One-row chunks make reading ruinous, whole-file chunks make it wasteful.
-            rows = max(1, min(num_good, CHUNK_BYTES // row_bytes))
-            dataset = group.create_dataset(
-                name, (num_good, *shape), self._dtype, chunks=(rows, *shape), fletcher32=True
+            rows_per_chunk = self._rows_per_chunk(shape)
+            dataset = features.create_dataset(
+                name,
+                (len(good), *shape),
+                self._dtype,
+                chunks=(min(rows_per_chunk, len(good)), *shape) if len(good) else None,
+                **(self._compression | {"fletcher32": True} if len(good) else {}),
             )
+            rows, chunks, parts = [], ChunkChecksums(rows_per_chunk), []
             position = 0
-            for part in self.parts:
-                values = part.read(name)
-                keep = [row not in bad for row in range(part.start, part.stop)]
-                if not all(keep):
-                    values = values[np.array(keep)]
+            for part, keep in zip(self.parts, keeps, strict=True):
+                values, sha256 = part.read(name)
+                if not keep.all():
+                    values = values[keep]
+                    sha256 = digest(values)
                 dataset[position : position + len(values)] = values
                 position += len(values)
+                rows.append(row_checksums(values))
+                chunks.add(values)
+                parts.append(np.frombuffer(bytes.fromhex(sha256), np.uint8))
+            group = hdf5.add_group(checksums, name)
+            hdf5.add_table(group, "rows", np.concatenate(rows))
+            hdf5.add_table(group, "chunks", chunks.finish())
+            hdf5.add_table(group, "parts", np.stack(parts))
 
-    def _check(self, rows: slice, features: Mapping[str, np.ndarray]) -> None:
-        for name, shape in self.datasets.items():
+    def _rows_per_chunk(self, shape: tuple[int, ...]) -> int:
+        # One-row chunks make reading ruinous, whole-file chunks make it wasteful. A power of two,
+        # as the rows of a part, so that chunks end where parts end.
+        row_bytes = max(1, int(np.prod(shape)) * self._dtype.itemsize)
+        rows = max(1, CHUNK_BYTES // row_bytes)
+        return min(self.rows_per_part, 2 ** (rows.bit_length() - 1))
+
+    def _check(self, rows: np.ndarray, features: Mapping[str, np.ndarray]) -> None:
+        expected_rows = self.rows_to_run[self._written : self._written + len(rows)]
+        if not np.array_equal(rows, expected_rows):
+            raise ValueError(f"expected rows {expected_rows} next, received rows {rows}")
+        for name in self._donation.cuts_to_run:
             received = features[name].shape if name in features else None
-            expected = (rows.stop - rows.start, *shape)
+            expected = (len(rows), *self.datasets[name])
             if received != expected:
                 raise ValueError(f"features of {name!r}: expected {expected}, received {received}")
-            finite = np.isfinite(features[name].astype(self._dtype, copy=False))
+            values = features[name]
+            with np.errstate(over="ignore"):
+                stored = values.astype(self._dtype, copy=False)
+            finite = np.isfinite(stored).reshape(len(rows), -1).all(1)
             if not finite.all():
-                row = rows.start + int(np.flatnonzero(~finite.reshape(len(finite), -1).all(1))[0])
-                raise CacheError(
-                    f"features of {name!r} in row {row} are not finite in {self._dtype}; "
-                    "check the weights and the image in that row"
-                )
+                raise self._not_storable(name, int(np.argmin(finite)), rows, values)
 
-    def _part_of(self, row: int) -> Part:
-        if self._open is None:
-            start = row - row % self.rows_per_part
-            stop = min(start + self.rows_per_part, self.num_rows)
-            self._open = Part(self._folder / f"{start:010d}.h5", start, stop)
-            self._buffer = {
-                name: np.empty((stop - start, *shape), self._dtype)
-                for name, shape in self.datasets.items()
-            }
-            self._filled = start
-        if row != self._filled:
-            raise ValueError(f"expected row {self._filled} next, received row {row}")
-        return self._open
+    def _not_storable(
+        self, name: str, index: int, rows: np.ndarray, values: np.ndarray
+    ) -> CacheError:
+        image = self.ids[rows[index]]
+        largest = np.abs(values[index]).max()
+        if np.isfinite(largest):
+            limit = np.finfo(self._dtype).max
+            return CacheError(
+                f"features of {name!r} of image {image!r} reach {largest:g}, {self._dtype} holds "
+                f"at most {limit:g}; store them with --storage float32"
+            )
+        return CacheError(
+            f"features of {name!r} of image {image!r} are not finite; "
+            "check the weights and that image"
+        )
+
+    def _part(self, start: int) -> Part:
+        stop = min(start + self.rows_per_part, len(self.ids))
+        return Part(self._folder / f"{start:010d}.h5", start, stop)
+
+    def _begin(self, part: Part) -> Part:
+        self._open = part
+        self._buffer = {
+            name: np.zeros((part.stop - part.start, *shape), self._dtype)
+            for name, shape in self.datasets.items()
+        }
+        return part
 
     def _finish(self, part: Part) -> None:
+        self._donation.fill(part.start, self._buffer)
         bad = {row: why for row, why in self._bad.items() if part.start <= row < part.stop}
-        part.write(self.spec.key, self._buffer, bad)
+        self.wait()
+        # Hashing and syncing go on while the backbone runs; one part at a time, for memory's sake.
+        self._writing = self._behind.submit(part.write, self.spec.key, self._buffer, bad)
         self._open = None
         self._buffer = {}
+
+    def _write_donated_parts(self) -> None:
+        if self._written < len(self.rows_to_run):
+            left = self.rows_to_run[self._written :]
+            raise CacheError(
+                f"cannot seal {self.path}: {len(left):,} rows are not written yet, "
+                f"the first of them is {left[0]}"
+            )
+        with_rows = set((self.rows_to_run - self.rows_to_run % self.rows_per_part).tolist())
+        for part in self.missing:
+            if part.start not in with_rows:
+                self._finish(self._begin(part))
+        self.wait()

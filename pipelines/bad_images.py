@@ -11,9 +11,7 @@ def bad_rows(images: ImageSet, batch: Batch) -> dict[int, str]:
     """Row numbers, within the whole set, of a batch's bad images, with the reasons."""
     reasons = {image.id: image.reason for image in batch.bad}
     return {
-        row: reasons[images.ids[row]]
-        for row in range(batch.rows.start, batch.rows.stop)
-        if images.ids[row] in reasons
+        row: reasons[images.ids[row]] for row in batch.rows.tolist() if images.ids[row] in reasons
     }
 
 

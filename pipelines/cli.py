@@ -16,6 +16,7 @@ STAGES = {
     "evaluate": ("EvaluateStage", "scores and pictures of head and fine-tuned model"),
     "predict": ("PredictStage", "name the classes of images with a saved classifier"),
     "structure": ("StructureStage", "sort a flat folder of images into class folders"),
+    "cache": ("CacheStage", "list, show, verify, mend, remove and prune feature files"),
     "all": ("AllStages", "features, head, fine-tune, evaluate, and a table of them"),
 }
 """Stage, the dataclass of its options in `pipelines.<stage>`, what it does."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from cache import FeatureFile
-from pipelines.features import open_features
+from pipelines.features import open_features, split_of
 from pipelines.finetune import check_trained_on, load_rows_of
+from pipelines.head import predict_samples
 from pipelines.results import print_table, read_json, write_json
+from pipelines.samples import read_samples
 from pipelines.scoring import predict_images
 from pipelines.setup import Setup
 from transfer.errors import InputError
@@ -48,14 +50,14 @@ def run(stage: EvaluateStage) -> dict:
     head = read_json(folder / "head.json", "head")
     import_keras()
     with open_features(stage.setup) as features:
-        check_trained_on(features, head, folder)
-        rows = features.rows(stage.split)
+        check_trained_on(features, head, stage.setup)
+        rows = np.flatnonzero(split_of(features, stage.setup.data) == stage.split)
         if not len(rows):
             raise InputError(
                 f"--split {stage.split} has no images in this data; choose another split, "
                 "or carve one with --val-fraction or --test-fraction"
             )
-        probabilities = {"head": _head_probabilities(folder, features, head["cuts"], rows)}
+        probabilities = {"head": _head_probabilities(stage.setup, features, head["cuts"], rows)}
         paths = _classifiers(stage, folder)
         images = None
         if paths or stage.pictures:
@@ -89,15 +91,14 @@ def _classifiers(stage: EvaluateStage, folder: Path) -> list[Path]:
 
 
 def _head_probabilities(
-    folder: Path, features: FeatureFile, cuts: list[str], rows: np.ndarray
+    setup: Setup, features: FeatureFile, cuts: list[str], rows: np.ndarray
 ) -> np.ndarray:
     import keras
 
-    from transfer.classifier import as_probabilities
-
-    model = keras.models.load_model(folder / "head.keras", safe_mode=True, compile=False)
-    values = features.read(rows, cuts)
-    return as_probabilities(model.predict(values, batch_size=1024, verbose=0))
+    head = setup.run_folder / "head.keras"
+    model = keras.models.load_model(head, safe_mode=True, compile=False)
+    (samples,) = read_samples(features, [rows], tuple(cuts), setup.memory_budget)
+    return predict_samples(model, samples)
 
 
 def _load(path: Path, class_names: tuple[str, ...]) -> "keras.Model":

@@ -3,13 +3,13 @@
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from cache import FeatureFile
-from pipelines.features import open_features
+from pipelines.features import open_features, split_of
 from pipelines.progress import progress, waiting
 from pipelines.results import read_json, write_json
 from pipelines.scoring import predict_images, rank
@@ -18,7 +18,7 @@ from transfer.augmentation import AugmentOptions
 from transfer.errors import InputError
 from transfer.fitting import FitOptions
 from transfer.images import ImageSet
-from transfer.sources import load
+from transfer.sources import load_as_given
 from transfer.startup import import_keras
 
 PARITY = 5e-3
@@ -63,7 +63,7 @@ def run(stage: FinetuneStage) -> dict:
             "to judge itself by; train it again without --refit"
         )
     with open_features(stage.setup) as features:
-        check_trained_on(features, head, folder)
+        check_trained_on(features, head, stage.setup)
         images = load_rows_of(features, stage.setup)
     classifier, card = load_classifier(folder / "classifier.keras")
     val = images.subset(np.flatnonzero(images.split == "val"))
@@ -112,16 +112,25 @@ def run(stage: FinetuneStage) -> dict:
     return result
 
 
-def check_trained_on(features: FeatureFile, head: dict, folder: Path) -> None:
-    """Refuses a head that was trained on other features.
+def check_trained_on(features: FeatureFile, head: dict, setup: Setup) -> None:
+    """Refuses a head that was trained on other features, or on other rows of them.
 
     Raises:
-        InputError: If the head's key is not that of the features.
+        InputError: If the head's key is not that of the features, or the shares of validation
+            and test rows are not those of the options.
     """
+    folder = setup.run_folder
     if features.key != head["features"]:
         raise InputError(
             f"the head in {folder} was trained on features {head['features'][:16]}, the options "
             f"given ask for {features.key[:16]}; train a head for these, or use another --run"
+        )
+    trained = head["val_fraction"], head["test_fraction"]
+    given = setup.data.val_fraction, setup.data.test_fraction
+    if trained != given:
+        raise InputError(
+            f"the head in {folder} was trained with --val-fraction {trained[0]} --test-fraction "
+            f"{trained[1]}, received {given[0]} and {given[1]}; give the same, or train it again"
         )
 
 
@@ -129,15 +138,21 @@ def load_rows_of(features: FeatureFile, setup: Setup) -> ImageSet:
     """The images of the rows of a feature file, in its order.
 
     Raises:
-        InputError: If the file's ids and labels are not those of the data given.
+        InputError: If the file's ids, labels and class names are not those of the data given.
     """
     with waiting("listing the images"):
-        images = load(setup.data)
+        images = load_as_given(setup.data)
     images = images.subset(np.flatnonzero(np.isin(images.ids, features.ids)))
-    same_ids = np.array_equal(images.ids, features.ids)
-    if not (same_ids and np.array_equal(images.labels, features.labels)):
-        raise InputError("the feature file's ids and labels are not those of the data given")
-    return images
+    if not (
+        np.array_equal(images.ids, features.ids)
+        and np.array_equal(images.labels, features.labels)
+        and images.class_names == features.class_names
+    ):
+        raise InputError(
+            "the feature file's ids, labels and classes are not those of the data given; "
+            "run `transfer features` again"
+        )
+    return replace(images, split=split_of(features, setup.data))
 
 
 def _score(classifier: object, val: ImageSet) -> dict[str, float]:

@@ -11,6 +11,7 @@ from cache import FeatureFile
 from pipelines import features as features_stage
 from pipelines.progress import progress, waiting
 from pipelines.results import write_json
+from pipelines.samples import Samples, read_samples
 from pipelines.setup import Setup
 from transfer.fitting import FitOptions, Fitted
 from transfer.heads import HeadOptions
@@ -37,23 +38,19 @@ class HeadStage:
 
 
 @dataclass(frozen=True)
-class TrainingRows:
-    """Features and labels of the training and validation rows, in memory.
+class TrainingData:
+    """The training and validation rows.
 
     Attributes:
-        features: `(rows, ...)` training features.
-        labels: `(rows,)` int64.
-        val_features: `(rows, ...)` validation features.
-        val_labels: `(rows,)` int64.
-        mean: `(channels,)` over the training rows.
-        variance: `(channels,)` over the training rows.
+        train: What heads are fitted to.
+        val: What they are chosen by.
+        mean: `(channels,)` over the training samples.
+        variance: `(channels,)` over the training samples.
         num_classes: Number of classes.
     """
 
-    features: np.ndarray
-    labels: np.ndarray
-    val_features: np.ndarray
-    val_labels: np.ndarray
+    train: Samples
+    val: Samples
     mean: np.ndarray
     variance: np.ndarray
     num_classes: int
@@ -67,70 +64,68 @@ def run(stage: HeadStage) -> dict:
     """
     with features_stage.open_features(stage.setup) as features:
         with waiting("reading the features"):
-            rows = read_training_rows(features, stage.use_cuts)
+            data = read_training_data(stage.setup, features, stage.use_cuts)
         started = time.monotonic()
-        model, fitted = train(rows, stage.head, stage.fit)
+        model, fitted = train(data, stage.head, stage.fit)
         seconds = time.monotonic() - started
-        scores = val_scores(model, rows, features.class_names)
+        scores = val_scores(model, data.val, features.class_names)
         if stage.refit:
-            del rows
+            del data
             model = refit(stage, features, fitted.best_epoch + 1)
         return save(stage, features, model, fitted, scores, seconds)
 
 
-def read_training_rows(features: FeatureFile, cuts: tuple[str, ...]) -> TrainingRows:
+def read_training_data(setup: Setup, features: FeatureFile, cuts: tuple[str, ...]) -> TrainingData:
     """Reads the train and val splits; the test split is never touched here."""
     import_keras()
     from transfer.heads import feature_statistics
 
-    train, val = features.rows("train"), features.rows("val")
-    train_features = features.read(train, cuts)
-    mean, variance = feature_statistics(train_features)
-    return TrainingRows(
-        train_features,
-        features.labels[train],
-        features.read(val, cuts),
-        features.labels[val],
-        mean,
-        variance,
-        len(features.class_names),
-    )
+    split = features_stage.split_of(features, setup.data)
+    rows = [np.flatnonzero(split == name) for name in ("train", "val")]
+    train, val = read_samples(features, rows, cuts, setup.memory_budget)
+    mean, variance = feature_statistics(train.features)
+    return TrainingData(train, val, mean, variance, len(features.class_names))
 
 
 def train(
-    rows: TrainingRows, head: HeadOptions, fit: FitOptions, description: str = "head"
+    data: TrainingData, head: HeadOptions, fit: FitOptions, description: str = "head"
 ) -> tuple["keras.Model", Fitted]:
     """Builds and fits one head; the model holds the best epoch's weights."""
     from transfer.fitting import fit_head
     from transfer.heads import build_head
 
-    shape = rows.features.shape[1:]
-    model = build_head(head, rows.mean, rows.variance, shape, rows.num_classes, fit.seed)
+    shape = data.train.features.shape[1:]
+    model = build_head(head, data.mean, data.variance, shape, data.num_classes, fit.seed)
     with progress(description, fit.epochs, "epochs") as update:
         fitted = fit_head(
             model,
-            rows.features,
-            rows.labels,
-            rows.val_features,
-            rows.val_labels,
+            data.train.features,
+            data.train.labels,
+            data.val.features,
+            data.val.labels,
             fit,
             lambda epoch, scores: update(epoch, f"val accuracy {scores['val_accuracy']:.4f}"),
         )
     return model, fitted
 
 
-def val_scores(
-    model: "keras.Model", rows: TrainingRows, class_names: tuple[str, ...]
-) -> "Evaluation":
-    """Scores a head on the validation rows, without smoothing or class weights in the loss.
+def val_scores(model: "keras.Model", val: Samples, class_names: tuple[str, ...]) -> "Evaluation":
+    """Scores a head on the validation images, without smoothing or class weights in the loss.
 
-    What training reports depends on both; these scores can be compared between stages.
+    What training reports depends on both, and takes each view for an image; these scores can be
+    compared between stages.
     """
-    from transfer.classifier import as_probabilities
     from transfer.metrics import evaluate
 
-    probabilities = as_probabilities(model.predict(rows.val_features, batch_size=1024, verbose=0))
-    return evaluate(probabilities, rows.val_labels, class_names, "val")
+    return evaluate(predict_samples(model, val), val.image_labels, class_names, "val")
+
+
+def predict_samples(model: "keras.Model", samples: Samples) -> np.ndarray:
+    """What a head says of each image: `(images, num_classes)` probabilities, mean over views."""
+    from transfer.classifier import as_probabilities
+    from transfer.fitting import predict_head
+
+    return as_probabilities(samples.mean_over_views(predict_head(model, samples.features)))
 
 
 def refit(stage: HeadStage, features: FeatureFile, epochs: int) -> "keras.Model":
@@ -138,14 +133,16 @@ def refit(stage: HeadStage, features: FeatureFile, epochs: int) -> "keras.Model"
     from transfer.fitting import refit_head
     from transfer.heads import build_head, feature_statistics
 
-    rows = np.flatnonzero(features.split != "test")
-    values = features.read(rows, stage.use_cuts)
-    statistics = feature_statistics(values)
-    num_classes = len(features.class_names)
-    model = build_head(stage.head, *statistics, values.shape[1:], num_classes, stage.fit.seed)
+    split = features_stage.split_of(features, stage.setup.data)
+    rows = np.flatnonzero(split != "test")
+    (both,) = read_samples(features, [rows], stage.use_cuts, stage.setup.memory_budget)
+    statistics = feature_statistics(both.features)
+    shape, num_classes = both.features.shape[1:], len(features.class_names)
+    model = build_head(stage.head, *statistics, shape, num_classes, stage.fit.seed)
     with progress("refit", epochs, "epochs") as update:
-        labels = features.labels[rows]
-        refit_head(model, values, labels, stage.fit, epochs, lambda epoch, _: update(epoch))
+        refit_head(
+            model, both.features, both.labels, stage.fit, epochs, lambda epoch, _: update(epoch)
+        )
     return model
 
 
@@ -174,6 +171,8 @@ def save(
     export(stage.setup, features, cuts, head, folder / "classifier.keras")
     result = {
         "features": features.key,
+        "val_fraction": stage.setup.data.val_fraction,
+        "test_fraction": stage.setup.data.test_fraction,
         "cuts": list(cuts),
         "class_names": list(features.class_names),
         "best_epoch": fitted.best_epoch + 1,
@@ -213,6 +212,7 @@ def export(
         image_size=options.resolved_image_size(),
         cuts=cuts,
         pooling=options.pooling,
+        views=options.views,
     )
     with waiting("exporting the classifier"):
         backbone = cut_backbone(build_backbone(options), cuts)

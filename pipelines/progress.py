@@ -1,5 +1,6 @@
 """Progress bars on a terminal, silence in a pipe."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -53,6 +54,42 @@ def progress(description: str, total: int, unit: str = "images") -> Iterator[Cal
     with bar:
         task = bar.add_task(description, total=total, note="")
         yield lambda done, note="": bar.update(task, completed=min(done, total), note=note)
+
+
+ESTIMATE_AFTER = 5.0
+"""Seconds after which the time left is estimated: the first batches are slower."""
+WORTH_SAYING = 30.0
+"""Seconds left that are worth a line."""
+
+
+def estimate(description: str, total: int, unit: str = "images") -> Callable[[int], None]:
+    """Says once, on standard output, how long it will take; a log shows no bar.
+
+    Args:
+        description: What is being done.
+        total: Number of units in all.
+        unit: What is counted.
+
+    Returns:
+        A function to call with the number of units done by now.
+    """
+    first: tuple[float, int] | None = None
+    said = False
+
+    def note(done: int) -> None:
+        nonlocal first, said
+        now = time.monotonic()
+        if first is None:
+            first = now, done  # from the end of the first batch, which compiles the model
+        elif not said and now - first[0] >= ESTIMATE_AFTER:
+            said = True
+            speed = (done - first[1]) / (now - first[0])
+            left = (total - done) / speed
+            if left >= WORTH_SAYING:
+                minutes = f"{left / 60:,.1f} minutes"
+                print(f"{description}: {speed:,.0f} {unit}/s, about {minutes} left", flush=True)
+
+    return note
 
 
 @contextmanager

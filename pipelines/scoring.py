@@ -55,10 +55,9 @@ def predict_images(
         for batch, (output,) in engine.run(images.batches(batch_size, body.input_shape[1:3])):
             if batch.bad:
                 if set_aside is None:
-                    raise refusal(images, batch.rows.stop, batch.bad)
+                    raise refusal(images, int(batch.rows[-1]) + 1, batch.bad)
                 set_aside.extend(batch.bad)
-                bad = [row - batch.rows.start for row in bad_rows(images, batch)]
-                output = np.delete(output, bad, axis=0)
+                output = output[~np.isin(batch.rows, list(bad_rows(images, batch)))]
             outputs.append(output)
-            update(batch.rows.stop)
+            update(int(batch.rows[-1]) + 1)
     return as_probabilities(np.concatenate(outputs))

@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from cache import FORMAT_VERSION, FeatureSpec, entry_path
+from pipelines.index import FileIndex, index_path
 from transfer.backbones import BackboneOptions, cut_patterns, find_backbone, weights_digest
+from transfer.errors import InputError
 from transfer.preprocessing import VERSION as PREPROCESSING_VERSION
 from transfer.resizing import INTERPOLATION
 from transfer.sources import DataOptions, data_name, digest
@@ -25,6 +28,26 @@ class Setup:
     """Name of the folder under artifacts/runs; by default the recipe, or data and backbone."""
     extract_batch_size: int = 64
     """Images that the frozen backbone sees at a time; changes speed and memory, no value."""
+    storage: Literal["float32", "float16"] = "float32"
+    """How features are kept: float16 halves them, rounds them to 3 digits, and is refused where
+    one would be above 65504."""
+    compression: Literal["none", "zstd"] = "none"
+    """How new feature files are compressed; zstd needs the package hdf5plugin and leaves 70 % of
+    them. Values stay the same, reading is slower."""
+    memory_budget: float | None = None
+    """GiB of features to hold in memory while heads train; more are streamed from the file. By
+    default half of what is free."""
+    rehash: bool = False
+    """Read all images again to see whether they changed, also where size and times did not."""
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot work."""
+        if self.extract_batch_size < 1:
+            raise InputError(
+                f"--extract-batch-size expects at least 1, received {self.extract_batch_size}"
+            )
+        if self.memory_budget is not None and not self.memory_budget > 0:
+            raise InputError(f"--memory-budget expects GiB above 0, received {self.memory_budget}")
 
     @property
     def run_folder(self) -> Path:
@@ -42,25 +65,32 @@ class Setup:
         """Where the feature file of a spec lies, whether it exists or not."""
         return entry_path(self.feature_store, spec.key)
 
+    def file_index(self, data: str) -> FileIndex:
+        """Digests of files, remembered from run to run; only changed files are read."""
+        return FileIndex(index_path(self.artifacts / "index", data), self.rehash)
+
+    def data_digest(self) -> str:
+        """Digest of the images' contents."""
+        return digest(self.data, self.file_index(self.data.data))
+
     def spec(self) -> FeatureSpec:
         """What the features are made from; reads the data's and the weights' digests."""
         backbone = find_backbone(self.backbone.backbone)
         return FeatureSpec(
-            data=digest(self.data),
+            data=self.data_digest(),
             limit_per_class=self.data.limit_per_class,
-            val_fraction=self.data.val_fraction,
-            test_fraction=self.data.test_fraction,
             bad_images=self.data.bad_images,
             backbone=backbone.name,
-            weights=weights_digest(self.backbone),
+            weights=weights_digest(self.backbone, self.file_index(self.backbone.weights)),
             alpha=self.backbone.alpha,
             image_size=self.backbone.resolved_image_size(),
             interpolation=INTERPOLATION,
             preprocessing=f"{backbone.preprocessing}-{PREPROCESSING_VERSION}",
             cuts=cut_patterns(self.backbone),
             pooling=self.backbone.pooling,
+            views=self.backbone.views,
             precision="float32",
-            dtype="float32",
+            dtype=self.storage,
             keras=".".join(version("keras").split(".")[:2]),
             format_version=FORMAT_VERSION,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipelines import features as features_stage
 from pipelines import head as head_stage
-from pipelines.head import HeadStage, TrainingRows
+from pipelines.head import HeadStage, TrainingData
 from pipelines.results import print_table, write_json
 from pipelines.scoring import rank
 from pipelines.setup import Setup
@@ -51,9 +51,9 @@ def run(stage: SweepStage) -> dict:
     best: _Trained | None = None
     entries = []
     with features_stage.open_features(stage.setup) as features:
-        rows = head_stage.read_training_rows(features, stage.use_cuts)
+        data = head_stage.read_training_data(stage.setup, features, stage.use_cuts)
         for number, point in enumerate(points, start=1):
-            trained = _train(stage, rows, point, f"head {number} of {len(points)}")
+            trained = _train(stage, data, point, f"head {number} of {len(points)}")
             entries.append(trained.entry)
             # Only the best so far is kept: hundreds of wide heads would fill the memory.
             if best is None or rank(trained.entry) < rank(best.entry):
@@ -61,7 +61,7 @@ def run(stage: SweepStage) -> dict:
         entries.sort(key=rank)
         _print_leaderboard(entries, list(points[0]))
         assert best is not None
-        scores = head_stage.val_scores(best.model, rows, features.class_names)
+        scores = head_stage.val_scores(best.model, data.val, features.class_names)
         head_stage.save(best.stage, features, best.model, best.fitted, scores, best.seconds)
     result = {"tried": len(entries), "heads": entries}
     write_json(stage.setup.run_folder / "sweep.json", result)
@@ -77,10 +77,10 @@ class _Trained:
     entry: dict
 
 
-def _train(stage: SweepStage, rows: TrainingRows, point: dict, description: str) -> _Trained:
+def _train(stage: SweepStage, data: TrainingData, point: dict, description: str) -> _Trained:
     head, fit = apply_point(stage.head, stage.fit, point)
     started = time.monotonic()
-    model, fitted = head_stage.train(rows, head, fit, description)
+    model, fitted = head_stage.train(data, head, fit, description)
     seconds = time.monotonic() - started
     scores = {name: fitted.best[name] for name in ("val_accuracy", "val_loss")}
     entry = {**point, **scores, "seconds": round(seconds, 2)}

@@ -96,12 +96,15 @@ def test_saved_models_carry_no_optimizer(trained):
 def test_features_are_a_file_that_a_person_can_open(trained, place):
     (path,) = (place / "artifacts" / "features").glob("*/features.h5")
     with h5py.File(path) as file:
-        assert set(file) == {"features", "labels", "ids", "split", "class_names", "skipped"}
+        assert set(file) == {
+            *("features", "checksums", "parts", "labels", "ids", "given_split", "class_names"),
+            *("image_digests", "skipped_ids", "skipped_reasons"),
+        }
         assert sorted(file["ids"].asstr()) == sorted(
             f"{name}/{number:03d}.png" for name in ("cat", "dog") for number in range(24)
         )
         assert file["class_names"].asstr()[...].tolist() == ["cat", "dog"]
-        assert set(file["split"].asstr()) == {"train", "val", "test"}
+        assert set(file["given_split"].asstr()) == {"train"}  # no folders for the others
         assert json.loads(file.attrs["spec"])["backbone"] == "MobileNetV2"
 
 
@@ -386,3 +389,54 @@ def test_a_terminal_gets_one(monkeypatch):
         update(50, "note")
     assert "features" in shown.getvalue()
     assert "images/s" in shown.getvalue()
+
+
+def test_other_shares_of_validation_need_no_other_features(trained, place, capsys):
+    before = {path.name for path in (place / "artifacts" / "features").iterdir()}
+    more = ["--val-fraction", "0.4", "--run", "shares"]
+    assert main(["head", *options(place, *more, "--epochs", "2")]) == 0
+    assert {path.name for path in (place / "artifacts" / "features").iterdir()} == before
+    said = refused(capsys, "evaluate", *options(place, "--val-fraction", "0.3", "--run", "shares"))
+    assert "trained with --val-fraction 0.4" in said
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--views", "identity,flip", "center"],
+        ["--storage", "float16"],
+        ["--memory-budget", "0.000001"],
+        ["--views", "flip", "identity", "--storage", "float16", "--memory-budget", "0.000002"],
+    ],
+    ids=["views", "float16", "streamed", "all"],
+)
+def test_every_kind_of_features_ends_in_the_same_classifier(place, more, capsys):
+    words = options(place, *more, "--run", "kind")
+    assert main(["head", *words, "--epochs", "10", "--hidden", "8"]) == 0
+    said = capsys.readouterr().out
+    assert ("are streamed from the file" in said) == ("--memory-budget" in more)
+    run = place / "artifacts" / "runs" / "kind"
+    cached = json.loads((run / "head.json").read_text())
+    assert cached["val_accuracy"] > 0.8
+    # From pixels, all views averaged, the exported classifier must score what the head did.
+    exported = ["--models", str(run / "classifier.keras"), "--split", "val", "--no-pictures"]
+    assert main(["evaluate", *words, *exported]) == 0
+    scores = json.loads((run / "evaluation-val.json").read_text())["models"]
+    assert scores["head"]["loss"] == pytest.approx(cached["val_loss"], abs=1e-5)
+    assert scores["classifier"]["loss"] == pytest.approx(cached["val_loss"], abs=5e-3)
+    assert scores["classifier"]["accuracy"] == scores["head"]["accuracy"]
+
+
+def test_a_feature_that_float16_cannot_hold_names_the_image(place, capsys, monkeypatch):
+    from transfer.engines import KerasEngine
+
+    run = KerasEngine.run
+
+    def larger(self, batches):
+        for batch, outputs in run(self, batches):
+            yield batch, [output * 1e9 for output in outputs]
+
+    monkeypatch.setattr(KerasEngine, "run", larger)
+    words = options(place, "--storage", "float16", "--image-size", "40")
+    said = refused(capsys, "features", *words)
+    assert "of image 'cat/000.png' reach" in said and "--storage float32" in said

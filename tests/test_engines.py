@@ -27,7 +27,7 @@ def backbone():
 
 def native_batches(size):
     for start in range(0, len(IMAGES), size):
-        rows = slice(start, min(start + size, len(IMAGES)))
+        rows = np.arange(start, min(start + size, len(IMAGES)))
         yield Batch(rows, IMAGES[rows])
 
 

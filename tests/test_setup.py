@@ -31,8 +31,6 @@ def setup(tmp_path):
 
 CHANGES = {
     "limit": lambda s: replace(s, data=replace(s.data, limit_per_class=1)),
-    "val": lambda s: replace(s, data=replace(s.data, val_fraction=0.3)),
-    "test": lambda s: replace(s, data=replace(s.data, test_fraction=0.3)),
     "bad images": lambda s: replace(s, data=replace(s.data, bad_images="skip")),
     "backbone": lambda s: replace(s, backbone=replace(s.backbone, backbone="MobileNet")),
     "alpha": lambda s: replace(s, backbone=replace(s.backbone, alpha=0.5)),
@@ -40,6 +38,8 @@ CHANGES = {
     "image size": lambda s: replace(s, backbone=replace(s.backbone, image_size=65)),
     "cut": lambda s: replace(s, backbone=replace(s.backbone, cut=("block_3_add",))),
     "blocks": lambda s: replace(s, backbone=replace(s.backbone, cut=("blocks",))),
+    "storage": lambda s: replace(s, storage="float16"),
+    "views": lambda s: replace(s, backbone=replace(s.backbone, views=("identity", "flip"))),
     "pooling": lambda s: replace(s, backbone=replace(s.backbone, pooling="max")),
 }
 
@@ -64,6 +64,8 @@ def test_contents_change_the_key_and_places_do_not(setup, tmp_path):
     key = setup.spec().key
     assert replace(setup, extract_batch_size=7, run="other", recipe="mine.toml").spec().key == key
     assert replace(setup, artifacts=tmp_path / "elsewhere").spec().key == key
+    shares = replace(setup.data, val_fraction=0.3, test_fraction=0.3)
+    assert replace(setup, data=shares, memory_budget=1.0, rehash=True).spec().key == key
     moved = shutil.copytree(tmp_path / "photos", tmp_path / "deep" / "moved")
     shutil.copy(tmp_path / "weights.h5", tmp_path / "deep")
     elsewhere = replace(

@@ -2,16 +2,19 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cache import FeatureSpec
 
 SPEC = FeatureSpec(
     data="0" * 64,
     limit_per_class=None,
-    val_fraction=0.1,
-    test_fraction=0.1,
     bad_images="stop",
     backbone="MobileNetV2",
     weights="1" * 64,
@@ -21,16 +24,15 @@ SPEC = FeatureSpec(
     preprocessing="tf-1",
     cuts=("block_16_expand_relu", "out_relu"),
     pooling="avg",
+    views=("identity",),
     precision="float32",
     dtype="float32",
     keras="3.15",
-    format_version=1,
+    format_version=2,
 )
 OTHER = {
     "data": "2" * 64,
     "limit_per_class": 5,
-    "val_fraction": 0.2,
-    "test_fraction": 0.2,
     "bad_images": "skip",
     "backbone": "InceptionV3",
     "weights": "3" * 64,
@@ -40,16 +42,17 @@ OTHER = {
     "preprocessing": "tf-2",
     "cuts": ("out_relu", "block_16_expand_relu"),
     "pooling": "max",
+    "views": ("identity", "flip"),
     "precision": "bfloat16",
     "dtype": "float16",
     "keras": "3.16",
-    "format_version": 2,
+    "format_version": 3,
 }
 
 
 def test_key_is_pinned():
     # A release that changes this digest would silently orphan everybody's features.
-    assert SPEC.key == "47f3335c2d59e944929de5d6faaf8563006f2feedb149a243b358f7a068783d4"
+    assert SPEC.key == "c3d8fc1970dee630dfd53e341c5feba8b096b7704905b38881db2b5a957730a4"
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(FeatureSpec)])
@@ -71,3 +74,33 @@ def test_foreign_json_is_refused():
     del values["pooling"]
     with pytest.raises(ValueError, match="pooling"):
         FeatureSpec.from_json(json.dumps(values))
+
+
+def test_key_is_the_same_in_every_process():
+    # Another hash seed gives dictionaries and sets another order.
+    program = "from tests.test_spec import SPEC; print(SPEC.key)"
+    for seed in ("0", "1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == SPEC.key
+
+
+@settings(max_examples=50)
+@given(name=st.sampled_from(sorted(OTHER)), other=st.sampled_from(sorted(OTHER)))
+def test_specs_with_the_same_key_are_equal(name, other):
+    one = dataclasses.replace(SPEC, **{name: OTHER[name]})
+    two = dataclasses.replace(SPEC, **{other: OTHER[other]})
+    assert (one.key == two.key) == (one == two)
+
+
+def test_differences_are_said_in_words():
+    now = dataclasses.replace(SPEC, weights="sha256:" + "d4" * 32, image_size=(128, 128))
+    assert now.differences_in_words(SPEC) == (
+        "weights differ: 111111... in the cache, sha256:d4d4d4... now; "
+        "image size differs: (96, 96) in the cache, (128, 128) now"
+    )

@@ -78,16 +78,16 @@ class EncodedFiles(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive rows of an `ImageSet`.
+    """Some rows of an `ImageSet`.
 
     Attributes:
-        rows: Half-open range of rows.
+        rows: `(batch,)` int64 row numbers, increasing.
         images: RGB, pixel range 0-255: `(batch, height, width, 3)` uint8 in the set's native size,
             or float32 already resized to the `image_size` asked for.
         bad: The images that could not be decoded; their rows in `images` are zeros.
     """
 
-    rows: slice
+    rows: np.ndarray
     images: np.ndarray
     bad: tuple[BadImage, ...] = ()
 
@@ -168,18 +168,18 @@ class ImageSet:
         Yields:
             The row and its `(height, width, 3)` uint8 RGB image in its own size, or a `BadImage`.
         """
-        rows = range(len(self))[start:stop]
+        rows = np.arange(len(self))[start:stop]
         with closing(_in_order(self._decoders(rows), ahead=2 * _THREADS)) as images:
-            yield from zip(rows, images, strict=True)
+            yield from zip(rows.tolist(), images, strict=True)
 
     def batches(
         self,
         batch_size: int,
         image_size: tuple[int, int],
-        start: int = 0,
-        stop: int | None = None,
+        rows: np.ndarray | None = None,
+        boundary: int | None = None,
     ) -> Generator[Batch, None, None]:
-        """Yields the rows in batches, one batch decoded ahead.
+        """Yields rows in batches, one batch decoded ahead.
 
         A batch travels as uint8 in the set's `native_size` where all its images have that size
         and the size is at most `image_size` in both dimensions (the model then resizes it on its
@@ -187,22 +187,23 @@ class ImageSet:
         The two ways differ by float noise only, so values do not depend on the batching.
 
         Args:
-            batch_size: Images in a batch; the last one may be smaller.
+            batch_size: Images in a batch; some may be smaller.
             image_size: `(height, width)` in pixels that the model wants.
-            start: First row.
-            stop: Row to stop before; None is the end.
+            rows: Increasing row numbers; None is all.
+            boundary: If given, no batch holds rows on both sides of a multiple of this number, so
+                that the batches behind it are the same whatever came before.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, received {batch_size}")
-        rows = range(len(self))[start:stop]
-        spans = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+        rows = np.arange(len(self)) if rows is None else rows
+        spans = _spans(rows, batch_size, boundary)
         native = self.native_size
         if native and (native[0] > image_size[0] or native[1] > image_size[1]):
             native = None
 
         if native and isinstance(self.source, np.ndarray):
             for span in spans:
-                yield Batch(_slice(span), self.source[self.members[_slice(span)]])
+                yield Batch(span, self.source[self.members[span]])
             return
 
         def fit(image: np.ndarray) -> np.ndarray:
@@ -229,9 +230,9 @@ class ImageSet:
         assert not isinstance(self.source, np.ndarray)
         return list(self.source.readers(self.members))
 
-    def _decoders(self, rows: range) -> Iterator[Callable[[], np.ndarray | BadImage]]:
+    def _decoders(self, rows: np.ndarray) -> Iterator[Callable[[], np.ndarray | BadImage]]:
         """Yields one function per row that returns its image or, never raising it, a BadImage."""
-        members = self.members[_slice(rows)]
+        members = self.members[rows]
         if isinstance(self.source, np.ndarray):
             yield from (partial(self.source.__getitem__, member) for member in members)
         elif "_loaded" in self.__dict__:
@@ -366,8 +367,16 @@ def _in_order(
                 future.cancel()
 
 
+def _spans(rows: np.ndarray, batch_size: int, boundary: int | None) -> list[np.ndarray]:
+    """Cuts increasing row numbers into batches."""
+    runs = [rows]
+    if boundary:
+        runs = np.split(rows, np.flatnonzero(np.diff(rows // boundary)) + 1)
+    return [run[i : i + batch_size] for run in runs for i in range(0, len(run), batch_size)]
+
+
 def _assemble(
-    span: range,
+    span: np.ndarray,
     images: list[np.ndarray | BadImage],
     native: tuple[int, int] | None,
     image_size: tuple[int, int],
@@ -381,8 +390,4 @@ def _assemble(
     for i, image in good:
         mixed = image.dtype == np.uint8 and rows.dtype != np.uint8
         rows[i] = resize(image, image_size) if mixed else image
-    return Batch(_slice(span), rows, bad)
-
-
-def _slice(rows: range) -> slice:
-    return slice(rows.start, rows.stop)
+    return Batch(span, rows, bad)

@@ -1,0 +1,163 @@
+"""Rows that other entries of the store have already: found by spec, cut and image."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from cache.checksums import row_checksums
+from cache.errors import CacheError
+from cache.reader import FeatureFile
+from cache.spec import FeatureSpec
+from cache.verify import sound_rows
+
+DAMAGED = "damaged.h5"
+"""Name of a feature file that is being mended: its sound rows are given to its successor."""
+
+
+def same_but_for_images_and_cuts(one: FeatureSpec, other: FeatureSpec) -> bool:
+    """Whether an image seen by both through one cut has the same features in both."""
+    return set(one.differences(other)) <= {"data", "limit_per_class", "bad_images", "cuts"}
+
+
+@dataclass
+class Donation:
+    """What other entries give to a new one.
+
+    Attributes:
+        cuts: All cuts of the new entry.
+        source: Per cut `(rows,)` int64: number of the donor that has the row, or -1.
+        position: Per cut `(rows,)` int64: the row's number there.
+        donors: The donors, open.
+    """
+
+    cuts: tuple[str, ...]
+    source: Mapping[str, np.ndarray]
+    position: Mapping[str, np.ndarray]
+    donors: list[FeatureFile] = field(default_factory=list)
+
+    @classmethod
+    def none(cls, num_rows: int, cuts: tuple[str, ...]) -> "Donation":
+        """Nothing given: all rows of all cuts have to be run."""
+        nowhere = {cut: np.full(num_rows, -1) for cut in cuts}
+        return cls(cuts, nowhere, nowhere)
+
+    @cached_property
+    def rows_to_run(self) -> np.ndarray:
+        """Increasing numbers of the rows that lack at least one cut."""
+        return np.flatnonzero(np.any([source < 0 for source in self.source.values()], axis=0))
+
+    @cached_property
+    def cuts_to_run(self) -> tuple[str, ...]:
+        """The cuts that at least one row lacks; the backbone is run up to these only."""
+        return tuple(cut for cut in self.cuts if np.any(self.source[cut] < 0))
+
+    def fill(self, start: int, buffer: Mapping[str, np.ndarray]) -> None:
+        """Fills in what the backbone was not run for.
+
+        Args:
+            start: Row number of the buffer's first row.
+            buffer: Per cut `(rows, ...)`; rows that were run are left as they are, so that a row
+                has all its new cuts from one run.
+
+        Raises:
+            CacheError: If a donor was damaged since it was looked through.
+        """
+        for cut, values in buffer.items():
+            source = self.source[cut][start : start + len(values)]
+            position = self.position[cut][start : start + len(values)]
+            run = np.zeros(len(values), bool)
+            if cut in self.cuts_to_run:
+                run = np.isin(np.arange(start, start + len(values)), self.rows_to_run)
+            for number, donor in enumerate(self.donors):
+                given = np.flatnonzero((source == number) & ~run)
+                if len(given):
+                    # Two images of the same content have one row there.
+                    wanted, back = np.unique(position[given], return_inverse=True)
+                    values[given] = read_sound_rows(donor, cut, wanted)[back]
+
+
+def read_sound_rows(donor: FeatureFile, cut: str, rows: np.ndarray) -> np.ndarray:
+    """Reads rows by their own checksums, also out of chunks that are not sound throughout.
+
+    Args:
+        donor: An open feature file.
+        cut: One of its cuts.
+        rows: Increasing row numbers, all of `sound_rows`.
+
+    Returns:
+        `(len(rows), ...)` in the donor's dtype.
+
+    Raises:
+        CacheError: If a row is damaged after all.
+    """
+    rows_per_chunk = donor.rows_per_chunk(cut)
+    result = np.empty((len(rows), *donor.shape(cut)), donor.dtype)
+    for index in np.unique(rows // rows_per_chunk).tolist():
+        inside = rows // rows_per_chunk == index
+        result[inside] = donor.chunk(cut, index)[rows[inside] - index * rows_per_chunk]
+    if not np.array_equal(row_checksums(result), donor.checksums(cut, "rows")[rows]):
+        raise CacheError(f"{donor.path} was damaged while it was read; run the same command again")
+    return result
+
+
+def find_donation(
+    root: Path,
+    spec: FeatureSpec,
+    image_digests: np.ndarray,
+    cuts: Sequence[str],
+    opened: ExitStack,
+) -> Donation:
+    """Looks for rows of a new entry in the entries that exist.
+
+    Args:
+        root: Folder of the store.
+        spec: Of the new entry.
+        image_digests: `(rows, 32)` uint8, the sha256 of each image; zeros match nothing.
+        cuts: Names of the layers of the new entry.
+        opened: Closes the donors in the end.
+
+    Returns:
+        The donation; only rows whose checksums are right are in it.
+    """
+    donation = Donation.none(len(image_digests), tuple(cuts))
+    source = {cut: np.full(len(image_digests), -1) for cut in cuts}
+    position = {cut: np.full(len(image_digests), -1) for cut in cuts}
+    known = [digest.tobytes() for digest in image_digests]
+    unknown = np.array([not any(digest) for digest in known])
+    for donor in _candidates(root, spec):
+        shared = [cut for cut in cuts if cut in donor.cuts]
+        rows = {digest.tobytes(): row for row, digest in enumerate(donor.image_digests)}
+        found = np.array([rows.get(digest, -1) for digest in known])
+        found[unknown] = -1
+        gave = False
+        for cut in shared:
+            wanted = np.flatnonzero((source[cut] < 0) & (found >= 0))
+            if len(wanted):
+                sound = sound_rows(donor, cut)
+                wanted = wanted[sound[found[wanted]]]
+                source[cut][wanted] = len(donation.donors)
+                position[cut][wanted] = found[wanted]
+                gave = gave or bool(len(wanted))
+        if gave:
+            donation.donors.append(opened.enter_context(donor))
+        else:
+            donor.close()
+    return replace(donation, source=source, position=position)
+
+
+def _candidates(root: Path, spec: FeatureSpec) -> Iterator[FeatureFile]:
+    files = [*Path(root).glob("*/features.h5"), *Path(root).glob(f"*/{DAMAGED}")]
+    for path in sorted(files):
+        try:
+            donor = FeatureFile(path)
+            usable = same_but_for_images_and_cuts(donor.spec, spec) and len(donor.image_digests)
+        except CacheError:
+            continue  # too damaged to give anything
+        if usable:
+            yield donor
+        else:
+            donor.close()

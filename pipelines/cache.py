@@ -1,0 +1,367 @@
+"""The cache stage: looks after the store of features; imports Keras only to extract again."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tyro.conf import Positional
+
+from cache import DAMAGED, CacheError, FeatureFile, Verification, verify
+from cache.store import Entry, contained, entries, find_entry, remove
+from pipelines.results import print_table
+from pipelines.room import in_words
+from pipelines.setup import Setup
+from transfer.backbones import BackboneOptions
+from transfer.errors import InputError
+from transfer.sources import DataOptions
+
+TOLERANCE = {"float32": 1e-3, "float16": 5e-3}
+"""Largest difference, relative to the largest feature, between stored and new values."""
+DAY = 86_400
+ACTIONS_OF = {
+    "repair": ("verify",),
+    "sample": ("verify",),
+    "data": ("verify",),
+    "older_than": ("prune",),
+    "dry_run": ("remove", "prune"),
+}
+"""Options that only some actions know."""
+
+
+@dataclass(frozen=True)
+class CacheStage:
+    """List, show, verify, mend, remove and prune the feature files of the store."""
+
+    action: Positional[Literal["list", "show", "verify", "remove", "prune"]] = "list"
+    """list: all entries; show: what entries were made from; verify: compare them with their
+    checksums; remove: delete entries; prune: delete those that others hold whole."""
+    keys: Positional[tuple[str, ...]] = ()
+    """Keys, or their first letters; verify takes all entries if none is given."""
+    artifacts: Path = Path("artifacts")
+    """Folder for everything that is written."""
+    json: bool = False
+    """Print JSON in place of tables."""
+    repair: bool = False
+    """verify: extract damaged rows again, and nothing else."""
+    sample: int = 0
+    """verify: extract so many random rows again as well, and compare the values."""
+    data: str | None = None
+    """verify: where the images are now, if they were moved."""
+    older_than: float | None = None
+    """prune: delete also what was last written so many days ago."""
+    dry_run: bool = False
+    """remove, prune: say what would be deleted, and delete nothing."""
+
+    @property
+    def store(self) -> Path:
+        """Folder of the feature files."""
+        return self.artifacts / "features"
+
+
+def run(stage: CacheStage) -> list[dict[str, Any]]:
+    """Does what is asked, and prints it.
+
+    Returns:
+        One dictionary per entry, as `--json` prints them.
+
+    Raises:
+        CacheError: If a key is unknown or ambiguous, or an entry is damaged and not mended.
+        InputError: If an action lacks its keys, or images needed to extract again are gone.
+    """
+    actions: dict[str, Callable[[CacheStage], list[dict[str, Any]]]] = {
+        "list": _list,
+        "show": _show,
+        "verify": _verify,
+        "remove": _remove,
+        "prune": _prune,
+    }
+    _check(stage)
+    return actions[stage.action](stage)
+
+
+def _check(stage: CacheStage) -> None:
+    """Refuses what an action would ignore, or cannot do without."""
+    if stage.action in ("show", "remove") and not stage.keys:
+        raise InputError(
+            f"transfer cache {stage.action} expects keys, received none; see transfer cache list"
+        )
+    if stage.action in ("list", "prune") and stage.keys:
+        raise InputError(f"transfer cache {stage.action} takes no keys, received {stage.keys[0]!r}")
+    for option, actions in ACTIONS_OF.items():
+        if getattr(stage, option) != getattr(CacheStage, option) and stage.action not in actions:
+            raise InputError(
+                f"--{option.replace('_', '-')} belongs to {' and '.join(actions)}, "
+                f"received with {stage.action}"
+            )
+    for option in ("sample", "older_than"):
+        if (getattr(stage, option) or 0) < 0:
+            raise InputError(
+                f"--{option.replace('_', '-')} expects at least 0, received "
+                f"{getattr(stage, option)}"
+            )
+
+
+def _list(stage: CacheStage) -> list[dict[str, Any]]:
+    found = entries(stage.store)
+    described = [_described(entry) for entry in found]
+    if stage.json:
+        print(json.dumps(described, indent=1))
+        return described
+    rows = [
+        [
+            entry.name,
+            entry.state,
+            one["data"],
+            one["backbone"],
+            f"{entry.num_rows:,}",
+            one["values_per_row"],
+            in_words(entry.num_bytes),
+            _age(entry),
+        ]
+        for entry, one in zip(found, described, strict=True)
+    ]
+    columns = ["key", "state", "data", "backbone", "images", "features", "size", "age"]
+    if rows:
+        print_table(f"features in {stage.store}", columns, rows)
+    total = in_words(sum(entry.num_bytes for entry in found))
+    print(f"cache: {len(found)} entries, {total}")
+    return described
+
+
+def _show(stage: CacheStage) -> list[dict[str, Any]]:
+    found = [find_entry(stage.store, key) for key in stage.keys]
+    described = [
+        _described(entry)
+        | {
+            "spec": asdict(entry.spec) if entry.spec else None,
+            "cuts": {cut: list(shape) for cut, shape in entry.cuts.items()},
+            "about": entry.about,
+        }
+        for entry in found
+    ]
+    if stage.json:
+        print(json.dumps(described, indent=1))
+        return described
+    for one in described:
+        about, spec = one["about"], one["spec"] or {}
+        rows = [[name, value] for name, value in one.items() if not isinstance(value, dict)]
+        rows += [
+            ["digest of the data" if name == "data" else name, value]
+            for name, value in spec.items()
+            if name not in ("cuts", "backbone")
+        ]
+        rows += [[f"cut {cut}", " x ".join(map(str, shape))] for cut, shape in one["cuts"].items()]
+        rows += [[name, value] for name, value in about.items() if not isinstance(value, dict)]
+        print_table(
+            one["key"], ["field", "value"], [row for row in rows if row[1] not in ("", None)]
+        )
+    return described
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    about = entry.about
+    return {
+        "key": entry.spec.key if entry.spec else entry.name,
+        "path": str(entry.path),
+        "state": entry.state,
+        "problem": entry.problem,
+        "data": about.get("data", {}).get("data", ""),
+        "backbone": about.get("backbone", {}).get("backbone", ""),
+        "images": entry.num_rows,
+        "values_per_row": sum(int(np.prod(shape)) for shape in entry.cuts.values()),
+        "bytes": entry.num_bytes,
+        "modified": datetime.fromtimestamp(entry.modified, UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _age(entry: Entry) -> str:
+    days = (time.time() - entry.modified) / DAY
+    if days >= 1:
+        return f"{days:.0f} d"
+    return f"{days * 24:.0f} h" if days * 24 >= 1 else f"{days * 24 * 60:.0f} min"
+
+
+def _verify(stage: CacheStage) -> list[dict[str, Any]]:
+    if stage.keys:
+        found = [find_entry(stage.store, key) for key in stage.keys]
+    else:
+        found = [entry for entry in entries(stage.store) if entry.state != "unfinished"]
+    results = [_verify_one(stage, entry) for entry in found]
+    if stage.json:
+        print(json.dumps(results, indent=1))
+    damaged = [result["key"][:16] for result in results if not result["sound"]]
+    if damaged:
+        raise CacheError(
+            f"{len(damaged)} of {len(results)} entries are not sound: {', '.join(damaged)}; "
+            "mend them with `transfer cache verify --repair`"
+        )
+    return results
+
+
+def _verify_one(stage: CacheStage, entry: Entry) -> dict[str, Any]:
+    def say(text: str) -> None:
+        if not stage.json:
+            print(f"cache: {entry.name}: {text}")
+
+    started = time.monotonic()
+    problems = _problems(entry)
+    seconds = time.monotonic() - started
+    speed = f"{in_words(entry.num_bytes)} in {seconds:.1f} s"
+    for problem in problems or [f"{entry.num_rows:,} rows as they were written ({speed})"]:
+        say(problem)
+    result = {"key": entry.name, "sound": not problems, "problems": problems, "repaired": False}
+    if problems and stage.repair:
+        # With --json, nothing but JSON may come out.
+        with contextlib.redirect_stdout(None) if stage.json else contextlib.nullcontext():
+            _repair(stage, entry)
+        problems = _problems(find_entry(stage.store, entry.name))
+        result |= {"sound": not problems, "repaired": not problems}
+        say("mended" if not problems else "; ".join(problems))
+    if stage.sample and not problems:
+        difference = _sample(stage, find_entry(stage.store, entry.name))
+        result |= {"difference": difference}
+        say(f"{stage.sample} rows extracted again differ by {difference:.1e} of the largest value")
+    return result
+
+
+def _problems(entry: Entry) -> list[str]:
+    """What is wrong with an entry, in words; empty if nothing is."""
+    if entry.state != "sealed":
+        return [entry.problem or "never finished; the command that began it goes on"]
+    with FeatureFile(entry.path) as features:
+        found: Verification = verify(features)
+        ids = features.ids if not found.damaged_tables else None
+    return [
+        *found.damaged_tables,
+        *(f"{cut}: {_rows_in_words(rows, ids)} damaged" for cut, rows in found.damaged.items()),
+    ]
+
+
+def _rows_in_words(rows: np.ndarray, ids: np.ndarray | None) -> str:
+    """`3 rows (5-6, 9: cats/5.jpg and others)`."""
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    spans = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    named = "" if ids is None else f": {ids[rows[0]]}{' and others' if len(rows) > 1 else ''}"
+    listed = ", ".join(spans[:20]) + (", ..." if len(spans) > 20 else "")
+    return f"{len(rows)} row{'s' if len(rows) > 1 else ''} ({listed}{named})"
+
+
+def _repair(stage: CacheStage, entry: Entry) -> None:
+    """Makes the file again; its sound rows are taken over, the others extracted."""
+    from pipelines.extraction import make_features
+
+    setup = _setup_of(stage, entry)
+    if entry.path.exists():
+        entry.path.replace(entry.folder / DAMAGED)
+    make_features(setup, setup.spec())
+
+
+def _sample(stage: CacheStage, entry: Entry) -> float:
+    """Extracts random rows again through Keras.
+
+    Returns:
+        The largest difference, relative to the largest stored value.
+
+    Raises:
+        CacheError: If it is above `TOLERANCE`; names the image.
+    """
+    from pipelines.extraction import extract_rows
+    from transfer.sources import load_as_given
+
+    setup = _setup_of(stage, entry)
+    images = load_as_given(setup.data)
+    with FeatureFile(entry.path) as features:
+        count = min(stage.sample, len(features))
+        rows = np.sort(np.random.default_rng().choice(len(features), count, replace=False))
+        positions = {id: position for position, id in enumerate(images.ids)}
+        again = extract_rows(
+            setup, images, np.array([positions[features.ids[row]] for row in rows])
+        )
+        worst = 0.0
+        for cut in features.cuts:
+            stored = features.read(rows, [cut]).astype(np.float32).reshape(count, -1)
+            difference = np.abs(stored - again[cut].reshape(count, -1)).max(1)
+            relative = difference / max(1e-12, float(np.abs(stored).max()))
+            worst = max(worst, float(relative.max()))
+            if worst > TOLERANCE[features.spec.dtype]:
+                image = features.ids[rows[int(relative.argmax())]]
+                raise CacheError(
+                    f"{entry.name}: {cut!r} of {image!r} differs by {worst:.1e} of the largest "
+                    f"value, expected at most {TOLERANCE[features.spec.dtype]:.0e}; remove the "
+                    "entry and extract it again"
+                )
+    return worst
+
+
+def _setup_of(stage: CacheStage, entry: Entry) -> Setup:
+    """The options that made an entry, as the file beside it says.
+
+    Raises:
+        InputError: If they are not known, or would make other features now.
+    """
+    if not entry.about:
+        raise InputError(
+            f"{entry.name}: nothing says what it was made from (no {entry.folder / 'about.json'}); "
+            "run `transfer features` with the same options, after `transfer cache remove`"
+        )
+    data = _options(DataOptions, entry.about["data"])
+    setup = Setup(
+        data=replace(data, data=stage.data) if stage.data else data,
+        backbone=_options(BackboneOptions, entry.about["backbone"]),
+        artifacts=stage.artifacts,
+        storage=entry.about["storage"],
+        compression=entry.about["compression"],
+    )
+    spec = setup.spec()
+    if spec.key[:16] != entry.name:
+        difference = spec.differences_in_words(entry.spec) if entry.spec else "another key"
+        raise InputError(
+            f"{entry.name}: {setup.data.data} makes other features now ({difference}); "
+            "say with --data where the images are"
+        )
+    return setup
+
+
+def _options(kind: Any, values: dict[str, Any]) -> Any:
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return kind(**(values | lists))
+
+
+def _remove(stage: CacheStage) -> list[dict[str, Any]]:
+    return _delete(stage, [(find_entry(stage.store, key), "") for key in stage.keys])
+
+
+def _prune(stage: CacheStage) -> list[dict[str, Any]]:
+    doomed = [(entry, f"held whole by {other.name}") for entry, other in contained(stage.store)]
+    if stage.older_than is not None:
+        limit = time.time() - stage.older_than * DAY
+        names = {entry.name for entry, _ in doomed}
+        doomed += [
+            (entry, f"{_age(entry)} old")
+            for entry in entries(stage.store)
+            if entry.modified < limit and entry.name not in names
+        ]
+    return _delete(stage, doomed)
+
+
+def _delete(stage: CacheStage, doomed: list[tuple[Entry, str]]) -> list[dict[str, Any]]:
+    described = []
+    for entry, why in doomed:
+        described.append(_described(entry) | {"why": why, "removed": not stage.dry_run})
+        if not stage.dry_run:
+            remove(entry)
+        if not stage.json:
+            said = "would remove" if stage.dry_run else "removed"
+            reason = f", {why}" if why else ""
+            print(f"cache: {said} {entry.name}, {in_words(entry.num_bytes)}{reason}")
+    if stage.json:
+        print(json.dumps(described, indent=1))
+    elif not doomed:
+        print("cache: nothing to remove")
+    return described

@@ -1,0 +1,97 @@
+"""Features of some rows of a file as a head sees them: view by view, from memory or from disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cache import FeatureFile
+from pipelines.room import available_memory, in_words
+
+if TYPE_CHECKING:
+    from transfer.batches import Features
+
+GIB = 2**30
+SHARE_OF_MEMORY = 0.5
+"""Of what is free, for features; the rest is for training, and for other programs."""
+SHARE_OF_BUDGET = 0.25
+"""Of one buffer where features are streamed: there are two of them, and batches on the way."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a head is trained or judged on.
+
+    Attributes:
+        features: `(samples, ...)`: an array, or features that stay on disk. The views of one
+            image follow one another.
+        labels: `(samples,)` int64.
+        image_labels: `(images,)` int64.
+        views: Samples per image.
+    """
+
+    features: "Features"
+    labels: np.ndarray
+    image_labels: np.ndarray
+    views: int
+
+    def mean_over_views(self, outputs: np.ndarray) -> np.ndarray:
+        """Averages outputs over the views of each image.
+
+        Args:
+            outputs: `(samples, outputs)` float.
+
+        Returns:
+            `(images, outputs)` float.
+        """
+        return outputs.reshape(-1, self.views, outputs.shape[-1]).mean(1)
+
+
+def read_samples(
+    features: FeatureFile,
+    groups: Sequence[np.ndarray],
+    cuts: tuple[str, ...],
+    budget: float | None,
+) -> list[Samples]:
+    """Reads the samples of groups of rows, or leaves them all on disk if they are too large.
+
+    Args:
+        features: The file; it must stay open as long as samples that were left there are in use.
+        groups: Increasing row numbers, per group.
+        cuts: Cuts that the head sees, joined; all if empty.
+        budget: Memory for features in GiB, or None for half of what is free.
+
+    Returns:
+        One per group. Says so on standard output where they are left on disk.
+    """
+    num_bytes = budget * GIB if budget is not None else SHARE_OF_MEMORY * available_memory()
+    row_bytes = features.dtype.itemsize * int(np.prod(features.joined_shape(cuts)))
+    needed = row_bytes * sum(map(len, groups))
+    if needed <= num_bytes:
+        return [_samples(features, rows, cuts, None) for rows in groups]
+    print(
+        f"features: {in_words(needed)} are streamed from the file; "
+        f"the memory for them is {in_words(num_bytes)}"
+    )
+    buffer_bytes = max(1, int(SHARE_OF_BUDGET * num_bytes))
+    return [_samples(features, rows, cuts, buffer_bytes) for rows in groups]
+
+
+def _samples(
+    features: FeatureFile, rows: np.ndarray, cuts: tuple[str, ...], buffer_bytes: int | None
+) -> Samples:
+    views = len(features.spec.views)
+    labels = features.labels[rows]
+    shape = features.joined_shape(cuts)[1:] if views > 1 else features.joined_shape(cuts)
+    values: Features
+    if buffer_bytes is None:
+        values = features.read(rows, cuts).reshape(-1, *shape)
+    else:
+        from transfer.batches import StoredFeatures
+
+        def read(wanted: np.ndarray) -> np.ndarray:
+            return features.read(wanted, cuts)
+
+        values = StoredFeatures(read, rows, shape, views, buffer_bytes=buffer_bytes)
+    return Samples(values, np.repeat(labels, views), labels, views)

@@ -1,0 +1,277 @@
+"""`transfer cache` as a user types it, on an entry that a real extraction made."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cache import FeatureFile
+from pipelines.cli import main
+from tests.test_cli import SMALL, photographs, refused
+from tests.test_verify import chunk_offset
+
+SHARES = ["--val-fraction", "0.3", "--test-fraction", "0.3"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    photographs(folder / "photos", count=6)
+    assert extract(folder) == 0
+    return folder
+
+
+@pytest.fixture
+def place(made, tmp_path):
+    """A copy of the store; the images stay where they are."""
+    shutil.copytree(made / "artifacts", tmp_path / "artifacts")
+    return tmp_path
+
+
+def extract(place, *more, data="photos"):
+    where = ["--data", str(place / data), "--artifacts", str(place / "artifacts")]
+    return main(["features", *where, *SMALL, *SHARES, *more])
+
+
+def cache(place, *words):
+    return main(["cache", *words, "--artifacts", str(place / "artifacts")])
+
+
+def entry(place):
+    (folder,) = (place / "artifacts" / "features").iterdir()
+    return folder
+
+
+def flip(path, cut, row):
+    offset = chunk_offset(path, cut, row)
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0x40
+    path.write_bytes(data)
+
+
+def printed(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+def test_list_and_show(place, capsys):
+    assert cache(place, "list", "--json") == 0
+    (one,) = printed(capsys)
+    with FeatureFile(entry(place) / "features.h5") as features:
+        assert one["key"] == features.key
+        widths = sum(features.shape(cut)[0] for cut in features.cuts)
+    assert (one["state"], one["images"], one["values_per_row"]) == ("sealed", 12, widths)
+    assert one["bytes"] == sum(path.stat().st_size for path in entry(place).rglob("*"))
+    assert cache(place, "show", one["key"][:6], "--json") == 0
+    (shown,) = printed(capsys)
+    assert shown["spec"]["backbone"] == "MobileNetV2"
+    assert set(shown["cuts"]) == {"block_1_depthwise_relu", "block_2_add"}
+    assert shown["about"]["backbone"]["image_size"] == 32
+    assert cache(place) == 0
+    assert "1 entries" in capsys.readouterr().out
+
+
+def test_looking_after_the_store_imports_no_keras(place):
+    store = str(place / "artifacts")
+    program = (
+        "import sys; from pipelines.cli import main\n"
+        "for word in ('list', 'verify', 'prune'):\n"
+        f"    main(['cache', word, '--artifacts', {store!r}])\n"
+        "print({'keras', 'tensorflow', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()", done.stderr
+
+
+def test_unknown_keys_are_refused(place, capsys):
+    assert entry(place).name in refused(capsys, "cache", "show", "zz", "--artifacts",
+                                        str(place / "artifacts"))  # fmt: skip
+    assert "expects keys" in refused(capsys, "cache", "remove")
+    assert "takes no keys" in refused(capsys, "cache", "prune", "a")
+    assert "--repair belongs to verify" in refused(capsys, "cache", "prune", "--repair")
+    assert "at least 0" in refused(capsys, "cache", "verify", "--sample", "-1")
+    assert "received 'x'" in refused(capsys, "cache", "verify", "x", "--artifacts", "nowhere")
+
+
+def test_damage_is_named_refused_and_mended_to_the_same_bytes(place, capsys):
+    path = entry(place) / "features.h5"
+    whole = path.read_bytes()
+    assert cache(place, "verify") == 0
+    flip(path, "block_2_add", 7)
+    said = refused(capsys, "cache", "verify", "--artifacts", str(place / "artifacts"))
+    assert "not sound" in said and "--repair" in said
+    assert cache(place, "verify", "--json") == 2
+    (one,) = printed(capsys)
+    assert one["problems"] == ["block_2_add: 1 row (7: dog/001.png) damaged"]
+    assert cache(place, "verify", "--repair") == 0
+    out = capsys.readouterr().out
+    assert "11 rows are in the store already" in out
+    assert "1 of 2 cuts are in the store already" in out
+    assert path.read_bytes() == whole
+    assert not (entry(place) / "damaged.h5").exists()
+
+
+@pytest.mark.parametrize("left", [0, 100, 3000])
+def test_a_truncated_file_is_mended(place, capsys, left):
+    path = entry(place) / "features.h5"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    assert cache(place, "list", "--json") == 0
+    assert printed(capsys)[0]["state"] == "unreadable"
+    assert cache(place, "verify", "--repair", "--json") == 0
+    assert printed(capsys)[0]["repaired"]
+    assert path.read_bytes() == whole
+
+
+def test_repair_killed_in_the_middle_is_taken_up_by_the_next_run(place, made):
+    path = entry(place) / "features.h5"
+    whole = path.read_bytes()
+    flip(path, "block_2_add", 7)
+    path.replace(path.with_name("damaged.h5"))
+    where = ["--data", str(made / "photos"), "--artifacts", str(place / "artifacts")]
+    assert main(["features", *where, *SMALL, *SHARES]) == 0
+    assert path.read_bytes() == whole
+
+
+def test_parts_left_by_a_kill_after_sealing_are_cleared_up(place, made, capsys):
+    parts = entry(place) / "parts"
+    parts.mkdir()
+    (parts / "0000000000.h5").write_bytes(b"left")
+    (entry(place) / ".features.h5.host.1.tmp").write_bytes(b"left")
+    path = entry(place) / "features.h5"
+    whole = path.read_bytes()
+    where = ["--data", str(made / "photos"), "--artifacts", str(place / "artifacts")]
+    assert main(["features", *where, *SMALL, *SHARES]) == 0
+    assert "cached in" in capsys.readouterr().out
+    names = {path.name for path in entry(place).iterdir()}
+    assert names == {"features.h5", "about.json", ".lock"}
+    assert path.read_bytes() == whole
+
+
+def test_repair_needs_the_images(place, capsys, tmp_path):
+    about = entry(place) / "about.json"
+    facts = json.loads(about.read_text())
+    facts["data"]["data"] = str(photographs(tmp_path / "others", count=5))
+    about.write_text(json.dumps(facts))
+    path = entry(place) / "features.h5"
+    flip(path, "block_2_add", 7)
+    where = ["--artifacts", str(place / "artifacts")]
+    said = refused(capsys, "cache", "verify", "--repair", *where)
+    assert "data differs" in said and "--data" in said
+    about.unlink()
+    assert "about.json" in refused(capsys, "cache", "verify", "--repair", *where)
+    assert path.exists()
+
+
+def test_repair_finds_moved_images(place, made, capsys, tmp_path):
+    moved = shutil.copytree(made / "photos", tmp_path / "moved")
+    about = entry(place) / "about.json"
+    facts = json.loads(about.read_text())
+    facts["data"]["data"] = "/gone"
+    about.write_text(json.dumps(facts))
+    path = entry(place) / "features.h5"
+    whole = path.read_bytes()
+    flip(path, "block_2_add", 7)
+    assert cache(place, "verify", "--repair", "--data", str(moved)) == 0
+    assert path.read_bytes() == whole
+
+
+def test_a_sample_is_extracted_again_and_compared(place, capsys):
+    assert cache(place, "verify", "--sample", "5", "--json") == 0
+    assert 0 <= printed(capsys)[0]["difference"] < 1e-4
+    # A file that is sound by its checksums, but whose values are not the backbone's.
+    path = entry(place) / "features.h5"
+    replace_values(path)
+    assert cache(place, "verify") == 0
+    said = refused(capsys, "cache", "verify", "--sample", "5", "--artifacts",
+                   str(place / "artifacts"))  # fmt: skip
+    assert "differs by" in said and ".png" in said
+
+
+def replace_values(path):
+    """Seals other values under the same key."""
+    from cache import FeatureWriter
+
+    with FeatureFile(path) as old:
+        shapes = {cut: old.shape(cut) for cut in old.cuts}
+        tables = {
+            "labels": old.labels,
+            "given_split": old.given_split.tolist(),
+            "class_names": old.class_names,
+            "image_digests": old.image_digests,
+        }
+        spec, ids = old.spec, list(old.ids)
+    path.unlink()
+    writer = FeatureWriter(path.parent.parent, spec, ids, shapes)
+    writer.write(
+        np.arange(len(ids)),
+        {cut: np.full((len(ids), *shape), 7, np.float32) for cut, shape in shapes.items()},
+    )
+    writer.seal(**tables)
+
+
+def test_images_added_removed_and_relabelled_are_all_that_is_run(place, made, capsys, tmp_path):
+    photos = shutil.copytree(made / "photos", tmp_path / "photos")
+    (photos / "cat" / "000.png").rename(photos / "dog" / "relabelled.png")
+    (photos / "cat" / "001.png").unlink()
+    Image.fromarray(np.full((20, 24, 3), 77, np.uint8)).save(photos / "cat" / "new.png")
+    assert extract(place) == 0
+    out = capsys.readouterr().out
+    assert "11 rows are in the store already" in out
+    assert "the nearest there: data differs" in out
+    assert cache(place, "verify", "--sample", "12") == 0
+    names = [path.name for path in (place / "artifacts" / "features").iterdir()]
+    assert len(names) == 2
+
+
+def test_prune_removes_what_another_entry_holds_whole(place, made, capsys):
+    where = ["--data", str(made / "photos"), "--artifacts", str(place / "artifacts")]
+    narrow = [*SMALL[: SMALL.index("--cut")], "--cut", "block_2_add"]
+    assert main(["features", *where, *narrow, *SHARES]) == 0
+    assert "12 rows are in the store already" in capsys.readouterr().out
+    assert cache(place, "prune", "--dry-run", "--json") == 0
+    (doomed,) = printed(capsys)
+    assert doomed["values_per_row"] == 8 and not doomed["removed"]
+    assert cache(place, "prune") == 0
+    assert entry(place)  # one is left
+    assert "held whole by" in capsys.readouterr().out
+    assert cache(place, "prune", "--json") == 0
+    assert printed(capsys) == []
+
+
+def test_prune_and_remove(place, capsys):
+    path = entry(place) / "features.h5"
+    old = time.time() - 10 * 86_400
+    for file in entry(place).iterdir():
+        os.utime(file, (old, old))
+    assert cache(place, "prune", "--older-than", "11", "--json") == 0
+    assert printed(capsys) == [] and path.exists()
+    assert cache(place, "remove", path.parent.name[:5], "--dry-run") == 0
+    assert path.exists()
+    assert cache(place, "prune", "--older-than", "9") == 0
+    assert not path.parent.exists()
+    assert "10 d old" in capsys.readouterr().out
+
+
+def test_images_that_change_meanwhile_are_refused(tmp_path, capsys, monkeypatch):
+    photos = photographs(tmp_path / "photos", count=6)
+    from transfer.engines import KerasEngine
+
+    run = KerasEngine.run
+
+    def change_and_run(self, batches):
+        (photos / "cat" / "000.png").write_bytes((photos / "dog" / "000.png").read_bytes())
+        return run(self, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KerasEngine, "run", change_and_run)
+        assert extract(tmp_path) == 2
+    assert "changed while their features were extracted" in capsys.readouterr().err
+    assert not list((tmp_path / "artifacts").rglob("*.h5"))
+    assert extract(tmp_path) == 0
+    assert cache(tmp_path, "verify", "--sample", "12") == 0

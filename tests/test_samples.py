@@ -1,0 +1,46 @@
+"""Samples: views follow one another, streamed or not, and means are taken image by image."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cache import FeatureFile
+from pipelines.samples import read_samples
+from tests.test_cache import features_of, make
+from tests.test_spec import SPEC
+from transfer.batches import feature_blocks
+
+GIB = 2**30
+SHAPES = {"one": (2, 3), "two": (2, 4)}
+ROWS = [np.array([0, 2, 3, 149]), np.array([1, 5])]
+
+
+@pytest.fixture
+def features(tmp_path):
+    spec = dataclasses.replace(SPEC, views=("identity", "flip"))
+    with FeatureFile(make(tmp_path, shapes=SHAPES, spec=spec)) as file:
+        yield file
+
+
+@pytest.mark.parametrize("cuts, width", [((), 7), (("two",), 4)])
+@pytest.mark.parametrize("budget", [1.0, 100 / GIB])
+def test_views_follow_one_another(features, cuts, width, budget, capsys):
+    for samples, rows in zip(read_samples(features, ROWS, cuts, budget), ROWS, strict=True):
+        both = features_of(rows, SHAPES)
+        expected = np.concatenate([both[cut] for cut in cuts or SHAPES], -1).reshape(-1, width)
+        assert samples.features.shape == expected.shape
+        found = np.concatenate(list(feature_blocks(samples.features)))
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(samples.image_labels, rows % 2)
+        np.testing.assert_array_equal(samples.labels, np.repeat(rows % 2, 2))
+        assert isinstance(samples.features, np.ndarray) == (budget == 1.0)
+    assert ("streamed" in capsys.readouterr().out) == (budget != 1.0)
+
+
+def test_means_are_taken_over_the_views_of_one_image(features):
+    (samples,) = read_samples(features, ROWS[:1], (), None)
+    outputs = np.array([[0.0, 1], [1, 0], [0.2, 0.8], [0.4, 0.6], [1, 0], [1, 0], [0, 1], [0, 1]])
+    np.testing.assert_allclose(
+        samples.mean_over_views(outputs), [[0.5, 0.5], [0.3, 0.7], [1, 0], [0, 1]]
+    )
