@@ -13,7 +13,7 @@ OPTIONS = $(call option,RECIPE,recipe) $(call option,DATA,data) $(call option,BA
 TRANSFER = $(VENV)/bin/transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo features head sweep finetune evaluate predict test check bench format clean
+.PHONY: help setup demo features head sweep finetune evaluate predict test check torture bench format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | \
@@ -55,6 +55,9 @@ check: setup  ## lint and types alone
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+
+torture: setup  ## kill extractions at 60 instants, flip bytes at random
+	@$(VENV)/bin/python -m tests.torture
 
 bench: setup  ## ratios of two things timed side by side
 	@$(VENV)/bin/python -m tests.benchmarks
