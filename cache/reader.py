@@ -236,23 +236,25 @@ class FeatureFile:
         shape, rows_per_chunk = self.shape(cut), self.rows_per_chunk(cut)
         self._offsets_of(cut)  # looked up here, once, and not by every thread
 
-        def fill(index: int, first: int, last: int) -> None:
+        def fill(run: tuple[int, int, int], scratch: np.ndarray) -> None:
+            index, first, last = run
             start = index * rows_per_chunk
             count = min(rows_per_chunk, len(self) - start)
-            place = target[first:last]
-            direct = len(place) == count and place.flags.c_contiguous
-            values = place if direct else np.empty((count, *shape), self.dtype)
+            place, whole = target[first:last], last - first == count
+            values = place if whole and place.flags.c_contiguous else scratch[:count]
             if not self._fetch(cut, index, values) or crc32(values.data) != expected[index]:
                 raise CacheError(
                     f"{self.path}: rows {start} to {start + count} of {cut!r} are damaged "
                     "(checksum differs); mend them with `transfer cache verify --repair`"
                 )
-            if not direct:
-                place[...] = values[rows[first:last] - start]
+            if values is not place:
+                place[...] = values if whole else values[rows[first:last] - start]
 
         def fill_all(runs: list[tuple[int, int, int]]) -> None:
+            # One for all: fresh memory costs as much as reading what goes into it.
+            scratch = np.empty((rows_per_chunk, *shape), self.dtype)
             for run in runs:
-                fill(*run)
+                fill(run, scratch)
 
         return fill_all
 
