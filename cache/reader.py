@@ -13,12 +13,14 @@ import h5py
 import numpy as np
 
 from cache import hdf5
-from cache.checksums import crc32
+from cache.checksums import crc32, row_checksums
 from cache.errors import CacheError
 from cache.spec import FORMAT_VERSION, FeatureSpec
 
 THREADS = min(4, os.cpu_count() or 1)
 CHUNKS_PER_TASK = 8
+FEW = 4
+"""Rows are read one by one where less than this share of their chunk is wanted, 1 / FEW."""
 TABLES = ("labels", "ids", "given_split", "class_names", "image_digests", "parts")
 
 _Result = TypeVar("_Result")
@@ -223,16 +225,17 @@ class FeatureFile:
         They come some at a time, for handing one over to a thread costs as much as reading it.
         """
         chunks = rows // self.rows_per_chunk(cut)
-        numbers, firsts = np.unique(chunks, return_index=True)
+        firsts = np.flatnonzero(np.diff(chunks, prepend=-1))
         ends = [*firsts[1:].tolist(), len(rows)]
-        runs = list(zip(numbers.tolist(), firsts.tolist(), ends, strict=False))  # no rows, no run
+        runs = list(
+            zip(chunks[firsts].tolist(), firsts.tolist(), ends, strict=False)
+        )  # may be none
         yield from (runs[i : i + CHUNKS_PER_TASK] for i in range(0, len(runs), CHUNKS_PER_TASK))
 
     def _filler(
         self, cut: str, rows: np.ndarray, target: np.ndarray
     ) -> Callable[[list[tuple[int, int, int]]], None]:
         """A function that reads, checks and places chunks; it may run in any thread."""
-        expected = self.checksums(cut, "chunks").tolist()
         shape, rows_per_chunk = self.shape(cut), self.rows_per_chunk(cut)
         self._offsets_of(cut)  # looked up here, once, and not by every thread
 
@@ -240,15 +243,15 @@ class FeatureFile:
             index, first, last = run
             start = index * rows_per_chunk
             count = min(rows_per_chunk, len(self) - start)
-            place, whole = target[first:last], last - first == count
+            wanted, place = rows[first:last], target[first:last]
+            if FEW * len(wanted) < count:
+                place[...] = self._few_rows(cut, index, wanted, scratch)
+                return
+            whole = len(wanted) == count
             values = place if whole and place.flags.c_contiguous else scratch[:count]
-            if not self._fetch(cut, index, values) or crc32(values.data) != expected[index]:
-                raise CacheError(
-                    f"{self.path}: rows {start} to {start + count} of {cut!r} are damaged "
-                    "(checksum differs); mend them with `transfer cache verify --repair`"
-                )
+            self._whole_chunk(cut, index, values)
             if values is not place:
-                place[...] = values if whole else values[rows[first:last] - start]
+                place[...] = values if whole else values[wanted - start]
 
         def fill_all(runs: list[tuple[int, int, int]]) -> None:
             # One for all: fresh memory costs as much as reading what goes into it.
@@ -258,15 +261,42 @@ class FeatureFile:
 
         return fill_all
 
-    def _fetch(self, cut: str, index: int, values: np.ndarray) -> bool:
-        """Reads a chunk's bytes; False where they are not to be had.
+    def _whole_chunk(self, cut: str, index: int, values: np.ndarray) -> None:
+        """Reads a chunk into `values` and checks it by its own checksum."""
+        found = self._fetch(cut, index, values)
+        if not found or crc32(values.data) != self.checksums(cut, "chunks")[index]:
+            start = index * self.rows_per_chunk(cut)
+            raise self._damaged(cut, start, start + len(values))
+
+    def _few_rows(
+        self, cut: str, index: int, wanted: np.ndarray, scratch: np.ndarray
+    ) -> np.ndarray:
+        """Reads some rows of a chunk, not all of it, and checks them by their own checksums."""
+        first = int(wanted[0])
+        span = scratch[: int(wanted[-1]) + 1 - first]
+        found = self._fetch(cut, index, span, first - index * self.rows_per_chunk(cut))
+        values = span[wanted - first]
+        if not found or np.any(row_checksums(values) != self.checksums(cut, "rows")[wanted]):
+            raise self._damaged(cut, first, first + len(span))
+        return values
+
+    def _damaged(self, cut: str, start: int, stop: int) -> CacheError:
+        return CacheError(
+            f"{self.path}: rows {start} to {stop} of {cut!r} are damaged "
+            "(checksum differs); mend them with `transfer cache verify --repair`"
+        )
+
+    def _fetch(self, cut: str, index: int, values: np.ndarray, skip: int = 0) -> bool:
+        """Reads rows of a chunk, the first `skip` left out; False where they are not to be had.
 
         They are taken from the file at the place that HDF5 names: through HDF5, which reads in
         one thread and copies twice, it took twice as long.
         """
         offset = self._offsets_of(cut).get(index)
         if offset is None:
-            return self._fetch_through_hdf5(cut, index, values)
+            return self._fetch_through_hdf5(cut, index, values, skip)
+        if len(values):
+            offset += skip * (values.nbytes // len(values))
         view = values.data.cast("B")
         while len(view):
             count = self._read_at(offset, view)
@@ -282,8 +312,8 @@ class FeatureFile:
             self._raw.seek(offset)
             return self._raw.readinto(view)  # type: ignore[attr-defined]
 
-    def _fetch_through_hdf5(self, cut: str, index: int, values: np.ndarray) -> bool:
-        start = index * self.rows_per_chunk(cut)
+    def _fetch_through_hdf5(self, cut: str, index: int, values: np.ndarray, skip: int) -> bool:
+        start = index * self.rows_per_chunk(cut) + skip
         try:
             values[...] = self._file["features"][cut][start : start + len(values)]
         except (OSError, RuntimeError):

@@ -100,8 +100,12 @@ def test_verify_names_exactly_the_damaged_rows(sealed, tmp_path):
         }
         assert found.rows.tolist() == [5, 6, 497]
         assert np.flatnonzero(~sound_rows(file, "z_first")).tolist() == [5, 6]
-        with pytest.raises(CacheError, match=r"rows 0 to .* damaged"):
-            file.read(np.arange(3), ["z_first"])
+        for rows in (np.array([5]), np.arange(64)):  # a few rows, and whole chunks
+            with pytest.raises(CacheError, match=r"rows \d+ to \d+ .* are damaged"):
+                file.read(rows, ["z_first"])
+        np.testing.assert_array_equal(
+            file.read(np.array([4, 7]), ["z_first"]), features_of([4, 8])["z_first"]
+        )
         np.testing.assert_array_equal(
             file.read(np.arange(100, 110), ["a_second"]),
             features_of(range(101, 111))["a_second"],  # row 7 was set aside
