@@ -58,8 +58,8 @@ class Entry:
 
 
 def entries(root: Path) -> list[Entry]:
-    """All entries, oldest first; reads no features."""
-    folders = [path for path in Path(root).glob("*") if path.is_dir()]
+    """All entries, oldest first; reads no features. A folder with a mere lock is none."""
+    folders = [path for path in Path(root).glob("*") if path.is_dir() and _holds_something(path)]
     return sorted(map(_entry, folders), key=lambda entry: (entry.modified, entry.name))
 
 
@@ -129,6 +129,10 @@ def _holds(other: Entry, entry: Entry) -> bool:
     with FeatureFile(entry.path) as small, FeatureFile(other.path) as large:
         mine = {digest.tobytes() for digest in small.image_digests}
         return mine <= {digest.tobytes() for digest in large.image_digests}
+
+
+def _holds_something(folder: Path) -> bool:
+    return any(path.name != ".lock" for path in folder.rglob("*") if path.is_file())
 
 
 def _entry(folder: Path) -> Entry:

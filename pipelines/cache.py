@@ -192,7 +192,16 @@ def _verify(stage: CacheStage) -> list[dict[str, Any]]:
         found = [find_entry(stage.store, key) for key in stage.keys]
     else:
         found = [entry for entry in entries(stage.store) if entry.state != "unfinished"]
-    results = [_verify_one(stage, entry) for entry in found]
+    results = []
+    for entry in found:
+        try:
+            results.append(_verify_one(stage, entry))
+        except (InputError, CacheError) as error:  # the other entries want to be looked at as well
+            if len(found) == 1:
+                raise
+            results.append({"key": entry.name, "sound": False, "problems": [str(error)]})
+            if not stage.json:
+                print(f"cache: {error}")
     if stage.json:
         print(json.dumps(results, indent=1))
     damaged = [result["key"][:16] for result in results if not result["sound"]]

@@ -150,7 +150,7 @@ def _run_backbone(
     cuts: tuple[str, ...],
     body: "keras.Model",
 ) -> float | None:
-    """Runs the rows that are nowhere yet; returns images per second, None if there were none."""
+    """Runs the rows that are nowhere yet; returns images per second, None for less than a batch."""
     rows = writer.rows_to_run
     if not len(rows):
         return None
@@ -173,6 +173,8 @@ def _run_backbone(
             update(done)
             estimated(done)
         writer.wait()
+    if len(rows) < setup.extract_batch_size:
+        return None
     return round(len(rows) / (time.monotonic() - started), 1)
 
 

@@ -244,6 +244,28 @@ def test_prune_removes_what_another_entry_holds_whole(place, made, capsys):
     assert printed(capsys) == []
 
 
+def test_an_entry_that_cannot_be_mended_does_not_keep_others_from_it(place, made, capsys):
+    where = ["--data", str(made / "photos"), "--artifacts", str(place / "artifacts")]
+    hopeless = entry(place)
+    assert main(["features", *where, *SMALL, *SHARES, "--pooling", "max"]) == 0
+    (other,) = [path for path in hopeless.parent.iterdir() if path != hopeless]
+    whole = (other / "features.h5").read_bytes()
+    (hopeless / "about.json").unlink()
+    for folder in (hopeless, other):
+        flip(folder / "features.h5", "block_2_add", 7)
+    said = refused(capsys, "cache", "verify", "--repair", *where[2:])
+    assert f"1 of 2 entries are not sound: {hopeless.name}" in said
+    assert (other / "features.h5").read_bytes() == whole
+
+
+def test_a_refused_run_leaves_no_entry(place, made, capsys):
+    where = ["--data", str(made / "photos"), "--artifacts", str(place / "artifacts")]
+    words = [*where, *SMALL[: SMALL.index("--cut")], *SHARES, "--cut", "nonsense"]
+    assert "nonsense" in refused(capsys, "features", *words)
+    assert cache(place, "list", "--json") == 0
+    assert len(printed(capsys)) == 1
+
+
 def test_prune_and_remove(place, capsys):
     path = entry(place) / "features.h5"
     old = time.time() - 10 * 86_400
