@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -123,7 +123,7 @@ def find_donation(
     Returns:
         The donation; only rows whose checksums are right are in it.
     """
-    donation = Donation.none(len(image_digests), tuple(cuts))
+    donors: list[FeatureFile] = []
     source = {cut: np.full(len(image_digests), -1) for cut in cuts}
     position = {cut: np.full(len(image_digests), -1) for cut in cuts}
     known = [digest.tobytes() for digest in image_digests]
@@ -139,14 +139,14 @@ def find_donation(
             if len(wanted):
                 sound = sound_rows(donor, cut)
                 wanted = wanted[sound[found[wanted]]]
-                source[cut][wanted] = len(donation.donors)
+                source[cut][wanted] = len(donors)
                 position[cut][wanted] = found[wanted]
                 gave = gave or bool(len(wanted))
         if gave:
-            donation.donors.append(opened.enter_context(donor))
+            donors.append(opened.enter_context(donor))
         else:
             donor.close()
-    return replace(donation, source=source, position=position)
+    return Donation(tuple(cuts), source, position, donors)
 
 
 def _candidates(root: Path, spec: FeatureSpec) -> Iterator[FeatureFile]:
@@ -154,9 +154,12 @@ def _candidates(root: Path, spec: FeatureSpec) -> Iterator[FeatureFile]:
     for path in sorted(files):
         try:
             donor = FeatureFile(path)
-            usable = same_but_for_images_and_cuts(donor.spec, spec) and len(donor.image_digests)
         except CacheError:
             continue  # too damaged to give anything
+        try:
+            usable = same_but_for_images_and_cuts(donor.spec, spec) and len(donor.image_digests)
+        except CacheError:
+            usable = False
         if usable:
             yield donor
         else:

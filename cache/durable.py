@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 
 from cache.errors import CacheError
 
@@ -19,14 +20,16 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Both the file and its folder are synced, so that after a crash the name `path` either does
     not exist, or holds what it held before, or is complete. On an exception the temporary file
-    is removed and `path` is untouched. Temporary names hold host and process, so that two
-    processes never write one file.
+    is removed and `path` is untouched. Temporary names hold host, process and thread, so that no
+    two ever write one file.
 
     Raises:
         CacheError: If the disk, or a limit on it, is full.
     """
     # Hidden, so that no listing takes it for a result.
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    temporary = path.with_name(
+        f".{path.name}.{socket.gethostname()}.{os.getpid()}.{get_ident()}.tmp"
+    )
     try:
         yield temporary
         _sync(temporary)

@@ -20,7 +20,7 @@ from cache.spec import FORMAT_VERSION, FeatureSpec
 THREADS = min(4, os.cpu_count() or 1)
 CHUNKS_PER_TASK = 8
 FEW = 4
-"""Rows are read one by one where less than this share of their chunk is wanted, 1 / FEW."""
+"""Where less than 1 / FEW of a chunk is wanted, only the span of these rows is read."""
 TABLES = ("labels", "ids", "given_split", "class_names", "image_digests", "parts")
 
 _Result = TypeVar("_Result")

@@ -1,8 +1,9 @@
 """The store as a whole: its entries, the nearest to a spec, removing and pruning."""
 
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any
 from cache.donors import same_but_for_images_and_cuts
 from cache.durable import whole_file
 from cache.errors import CacheError
+from cache.lock import entry_lock
 from cache.reader import FeatureFile
 from cache.spec import FeatureSpec
+from cache.verify import sound_rows
 
+_NAME = re.compile("[0-9a-f]{16}")
 ABOUT = "about.json"
 """Beside the features: facts about the run that made them, which do not belong into the file,
 for two runs must write the same bytes."""
@@ -59,7 +63,7 @@ class Entry:
 
 def entries(root: Path) -> list[Entry]:
     """All entries, oldest first; reads no features. A folder with a mere lock is none."""
-    folders = [path for path in Path(root).glob("*") if path.is_dir() and _holds_something(path)]
+    folders = [path for path in _folders(root) if _holds_something(path)]
     return sorted(map(_entry, folders), key=lambda entry: (entry.modified, entry.name))
 
 
@@ -69,7 +73,7 @@ def find_entry(root: Path, name: str) -> Entry:
     Raises:
         CacheError: If there is none, or several; lists what is there.
     """
-    names = [path.name for path in Path(root).glob("*") if path.is_dir()]
+    names = [path.name for path in _folders(root)]
     found = [one for one in names if name and (one.startswith(name) or name.startswith(one))]
     if len(found) != 1:
         there = ", ".join(sorted(found or names)) or "none"
@@ -93,26 +97,41 @@ def write_about(features_path: Path, about: dict[str, Any]) -> None:
 
 
 def read_about(features_path: Path) -> dict[str, Any]:
-    """Reads what `write_about` wrote; empty if it is not there or no JSON."""
+    """Reads what `write_about` wrote; empty if it is not there, or nothing of ours."""
     try:
-        return json.loads(features_path.with_name(ABOUT).read_text())
+        about = json.loads(features_path.with_name(ABOUT).read_text())
     except (OSError, ValueError):
         return {}
+    tables = isinstance(about, dict) and [about.get(name, {}) for name in ("data", "backbone")]
+    return about if tables and all(isinstance(table, dict) for table in tables) else {}
 
 
 def remove(entry: Entry) -> None:
-    """Removes an entry; the file goes first, so that a half-removed entry is no entry."""
-    entry.path.unlink(missing_ok=True)
-    shutil.rmtree(entry.folder)
+    """Removes an entry; the file goes first, so that a half-removed entry is no entry.
+
+    Raises:
+        CacheError: If a run is working on it.
+    """
+
+    def refuse(holder: str) -> None:
+        raise CacheError(f"{entry.name} is being written by {holder}; stop that, or wait for it")
+
+    with entry_lock(entry.folder, refuse):
+        entry.path.unlink(missing_ok=True)
+        shutil.rmtree(entry.folder)
 
 
-def contained(root: Path) -> Iterator[tuple[Entry, Entry]]:
+def contained(root: Path, without: Collection[str] = ()) -> Iterator[tuple[Entry, Entry]]:
     """Entries that another one holds whole: `(entry, the other)`.
 
-    Every image and every cut of theirs is in the other, made by the same spec; they could be
-    had back from it without running the backbone.
+    Every image and every cut of theirs is in the other, sound and made by the same spec; they could
+    be had back from it without running the backbone.
+
+    Args:
+        root: Folder of the store.
+        without: Names of entries that are neither given up nor counted on.
     """
-    sealed = [entry for entry in entries(root) if entry.spec]
+    sealed = [entry for entry in entries(root) if entry.spec and entry.name not in without]
     gone: set[str] = set()
     for entry in sealed:
         for other in sealed:
@@ -126,9 +145,22 @@ def _holds(other: Entry, entry: Entry) -> bool:
     assert entry.spec and other.spec
     if not same_but_for_images_and_cuts(other.spec, entry.spec) or set(entry.cuts) - {*other.cuts}:
         return False
-    with FeatureFile(entry.path) as small, FeatureFile(other.path) as large:
-        mine = {digest.tobytes() for digest in small.image_digests}
-        return mine <= {digest.tobytes() for digest in large.image_digests}
+    try:
+        with FeatureFile(entry.path) as small, FeatureFile(other.path) as large:
+            mine = {digest.tobytes() for digest in small.image_digests}
+            held = mine <= {digest.tobytes() for digest in large.image_digests}
+            return held and all(sound_rows(large, cut).all() for cut in entry.cuts)
+    except CacheError:
+        return False
+
+
+def _folders(root: Path) -> list[Path]:
+    """Folders that bear a key's first digits; any other in the store is somebody else's."""
+    return [
+        path
+        for path in Path(root).glob("*")
+        if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    ]
 
 
 def _holds_something(folder: Path) -> bool:

@@ -60,15 +60,15 @@ def verify(features: FeatureFile) -> Verification:
 
 
 def sound_rows(features: FeatureFile, cut: str) -> np.ndarray:
-    """Which rows of a cut are as they were written, `(rows,)` bool; none if checksums are lost."""
+    """Which rows of a cut are as they were written: `(rows,)` bool; none if none can be read."""
+    step = features.rows_per_chunk(cut)
     try:
         expected = features.checksums(cut, "rows")
+        found = [
+            row_checksums(features.chunk(cut, index)) for index in range(-(-len(features) // step))
+        ]
     except CacheError:
         return np.zeros(len(features), bool)
-    step = features.rows_per_chunk(cut)
-    found = [
-        row_checksums(features.chunk(cut, index)) for index in range(-(-len(features) // step))
-    ]
     return np.concatenate([np.empty(0, np.uint32), *found]) == expected
 
 

@@ -25,7 +25,7 @@ PARTS = "parts"
 
 
 class FeatureWriter:
-    """One entry of the store while it is being made.
+    """One entry of the store while it is being made; use it in a `with` block.
 
     Args:
         root: Folder of the store.
@@ -52,11 +52,10 @@ class FeatureWriter:
         self._donation = donation or Donation.none(len(ids), tuple(datasets))
         self._compression = hdf5.compression(compression)
         self._dtype = np.dtype(spec.dtype)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._folder = self.path.parent / PARTS
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self.row_bytes = self._dtype.itemsize * sum(
-            int(np.prod(shape)) for shape in datasets.values()
-        )
+        self.values_per_row = sum(int(np.prod(shape)) for shape in datasets.values())
+        self.row_bytes = self._dtype.itemsize * self.values_per_row
         self.rows_per_part = rows_per_part(self.row_bytes)
         self._open: Part | None = None
         self._buffer: dict[str, np.ndarray] = {}
@@ -64,6 +63,13 @@ class FeatureWriter:
         self._written = 0
         self._behind = ThreadPoolExecutor(1, "parts")
         self._writing: Future[None] | None = None
+
+    def __enter__(self) -> "FeatureWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Lets the part that is being written reach the disk, while the entry is still locked."""
+        self._behind.shutdown()
 
     @property
     def num_bytes(self) -> int:
@@ -108,13 +114,15 @@ class FeatureWriter:
             ValueError: If names or shapes are not those announced, or rows are not the next.
             CacheError: If a value is NaN, infinite or too large to be stored.
         """
-        self._check(rows, features)
-        self._bad.update(bad or {})
+        bad = bad or {}
+        self._check(rows, features, ~np.isin(rows, list(bad)))
+        self._bad.update(bad)
         for start in np.unique(rows - rows % self.rows_per_part).tolist():
             part = self._open or self._begin(self._part(start))
             inside = (rows >= part.start) & (rows < part.stop)
             for name in self._donation.cuts_to_run:
                 self._buffer[name][rows[inside] - part.start] = features[name][inside]
+                self._buffer[name][[row - part.start for row in rows[inside] if row in bad]] = 0
             self._written += int(inside.sum())
             after = self.rows_to_run[self._written : self._written + 1]
             if not len(after) or after[0] >= part.stop:
@@ -228,7 +236,9 @@ class FeatureWriter:
         rows = max(1, CHUNK_BYTES // row_bytes)
         return min(self.rows_per_part, 2 ** (rows.bit_length() - 1))
 
-    def _check(self, rows: np.ndarray, features: Mapping[str, np.ndarray]) -> None:
+    def _check(
+        self, rows: np.ndarray, features: Mapping[str, np.ndarray], good: np.ndarray
+    ) -> None:
         expected_rows = self.rows_to_run[self._written : self._written + len(rows)]
         if not np.array_equal(rows, expected_rows):
             raise ValueError(f"expected rows {expected_rows} next, received rows {rows}")
@@ -240,7 +250,7 @@ class FeatureWriter:
             values = features[name]
             with np.errstate(over="ignore"):
                 stored = values.astype(self._dtype, copy=False)
-            finite = np.isfinite(stored).reshape(len(rows), -1).all(1)
+            finite = np.isfinite(stored).reshape(len(rows), -1).all(1) | ~good
             if not finite.all():
                 raise self._not_storable(name, int(np.argmin(finite)), rows, values)
 
@@ -265,6 +275,7 @@ class FeatureWriter:
         return Part(self._folder / f"{start:010d}.h5", start, stop)
 
     def _begin(self, part: Part) -> Part:
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._open = part
         self._buffer = {
             name: np.zeros((part.stop - part.start, *shape), self._dtype)

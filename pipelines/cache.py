@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -135,7 +136,7 @@ def _list(stage: CacheStage) -> list[dict[str, Any]]:
 
 
 def _show(stage: CacheStage) -> list[dict[str, Any]]:
-    found = [find_entry(stage.store, key) for key in stage.keys]
+    found = _chosen(stage)
     described = [
         _described(entry)
         | {
@@ -164,6 +165,12 @@ def _show(stage: CacheStage) -> list[dict[str, Any]]:
     return described
 
 
+def _chosen(stage: CacheStage) -> list[Entry]:
+    """The entries that the keys name, each once."""
+    found = [find_entry(stage.store, key) for key in stage.keys]
+    return list({entry.name: entry for entry in found}.values())
+
+
 def _described(entry: Entry) -> dict[str, Any]:
     about = entry.about
     return {
@@ -188,10 +195,13 @@ def _age(entry: Entry) -> str:
 
 
 def _verify(stage: CacheStage) -> list[dict[str, Any]]:
-    if stage.keys:
-        found = [find_entry(stage.store, key) for key in stage.keys]
-    else:
-        found = [entry for entry in entries(stage.store) if entry.state != "unfinished"]
+    found = _chosen(stage) or [
+        entry
+        for entry in entries(stage.store)
+        if entry.state != "unfinished" or (entry.folder / DAMAGED).exists()
+    ]
+    if stage.data and len(found) > 1:
+        raise InputError("--data expects one key, for it says where the images of one entry are")
     results = []
     for entry in found:
         try:
@@ -206,9 +216,9 @@ def _verify(stage: CacheStage) -> list[dict[str, Any]]:
         print(json.dumps(results, indent=1))
     damaged = [result["key"][:16] for result in results if not result["sound"]]
     if damaged:
+        advice = "" if stage.repair else "; mend them with `transfer cache verify --repair`"
         raise CacheError(
-            f"{len(damaged)} of {len(results)} entries are not sound: {', '.join(damaged)}; "
-            "mend them with `transfer cache verify --repair`"
+            f"{len(damaged)} of {len(results)} entries are not sound: {', '.join(damaged)}{advice}"
         )
     return results
 
@@ -232,10 +242,11 @@ def _verify_one(stage: CacheStage, entry: Entry) -> dict[str, Any]:
         problems = _problems(find_entry(stage.store, entry.name))
         result |= {"sound": not problems, "repaired": not problems}
         say("mended" if not problems else "; ".join(problems))
-    if stage.sample and not problems:
+    if stage.sample and entry.num_rows and not problems:
         difference = _sample(stage, find_entry(stage.store, entry.name))
         result |= {"difference": difference}
-        say(f"{stage.sample} rows extracted again differ by {difference:.1e} of the largest value")
+        count = min(stage.sample, entry.num_rows)
+        say(f"{count} rows extracted again differ by {difference:.1e} of the largest value")
     return result
 
 
@@ -297,8 +308,8 @@ def _sample(stage: CacheStage, entry: Entry) -> float:
             stored = features.read(rows, [cut]).astype(np.float32).reshape(count, -1)
             difference = np.abs(stored - again[cut].reshape(count, -1)).max(1)
             relative = difference / max(1e-12, float(np.abs(stored).max()))
-            worst = max(worst, float(relative.max()))
-            if worst > TOLERANCE[features.spec.dtype]:
+            worst = float(np.maximum(worst, relative.max()))
+            if not worst <= TOLERANCE[features.spec.dtype]:  # also where it is not a number
                 image = features.ids[rows[int(relative.argmax())]]
                 raise CacheError(
                     f"{entry.name}: {cut!r} of {image!r} differs by {worst:.1e} of the largest "
@@ -319,17 +330,23 @@ def _setup_of(stage: CacheStage, entry: Entry) -> Setup:
             f"{entry.name}: nothing says what it was made from (no {entry.folder / 'about.json'}); "
             "run `transfer features` with the same options, after `transfer cache remove`"
         )
-    data = _options(DataOptions, entry.about["data"])
-    setup = Setup(
-        data=replace(data, data=stage.data) if stage.data else data,
-        backbone=_options(BackboneOptions, entry.about["backbone"]),
-        artifacts=stage.artifacts,
-        storage=entry.about["storage"],
-        compression=entry.about["compression"],
-    )
+    try:
+        data = _options(DataOptions, entry.about["data"])
+        setup = Setup(
+            data=replace(data, data=stage.data) if stage.data else data,
+            backbone=_options(BackboneOptions, entry.about["backbone"]),
+            artifacts=stage.artifacts,
+            storage=entry.about["storage"],
+            compression=entry.about["compression"],
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{entry.name}: made by another version of this program; remove it with "
+            "`transfer cache remove` and run `transfer features` again"
+        ) from None
     spec = setup.spec()
     if spec.key[:16] != entry.name:
-        difference = spec.differences_in_words(entry.spec) if entry.spec else "another key"
+        difference = spec.differences_in_words(entry.spec) if entry.spec else entry.problem
         raise InputError(
             f"{entry.name}: {setup.data.data} makes other features now ({difference}); "
             "say with --data where the images are"
@@ -343,19 +360,15 @@ def _options(kind: Any, values: dict[str, Any]) -> Any:
 
 
 def _remove(stage: CacheStage) -> list[dict[str, Any]]:
-    return _delete(stage, [(find_entry(stage.store, key), "") for key in stage.keys])
+    return _delete(stage, [(entry, "") for entry in _chosen(stage)])
 
 
 def _prune(stage: CacheStage) -> list[dict[str, Any]]:
-    doomed = [(entry, f"held whole by {other.name}") for entry, other in contained(stage.store)]
-    if stage.older_than is not None:
-        limit = time.time() - stage.older_than * DAY
-        names = {entry.name for entry, _ in doomed}
-        doomed += [
-            (entry, f"{_age(entry)} old")
-            for entry in entries(stage.store)
-            if entry.modified < limit and entry.name not in names
-        ]
+    limit = -math.inf if stage.older_than is None else time.time() - stage.older_than * DAY
+    old = [entry for entry in entries(stage.store) if entry.modified < limit]
+    doomed = [(entry, f"{_age(entry)} old") for entry in old]
+    held = contained(stage.store, without={entry.name for entry in old})
+    doomed += [(entry, f"held whole by {other.name}") for entry, other in held]
     return _delete(stage, doomed)
 
 

@@ -23,7 +23,7 @@ from pipelines.setup import Setup
 from transfer.digests import image_digests
 from transfer.errors import InputError
 from transfer.images import ImageSet
-from transfer.sources import carve, load_as_given
+from transfer.sources import carve, is_named, load_as_given
 from transfer.startup import device_name, import_keras
 
 if TYPE_CHECKING:
@@ -59,12 +59,14 @@ def make_features(setup: Setup, spec: FeatureSpec) -> Path:
             return path
         _say_near_miss(setup, spec)
         try:
-            return _extract(setup, spec)
+            _extract(setup, spec)
         except FileNotFoundError:
             # Without a lock another run may have sealed, and removed, the very same parts.
             if not path.exists():
                 raise
-            return path
+        if held:
+            _clear_up(path)  # what could be kept of a damaged file is in the new one
+        return path
 
 
 def is_made(path: Path) -> bool:
@@ -87,7 +89,7 @@ def _say_near_miss(setup: Setup, spec: FeatureSpec) -> None:
         print(f"features: not in the store; the nearest there: {spec.differences_in_words(near)}")
 
 
-def _extract(setup: Setup, spec: FeatureSpec) -> Path:
+def _extract(setup: Setup, spec: FeatureSpec) -> None:
     import_keras()
     from transfer.extraction import build_extractor
 
@@ -103,14 +105,16 @@ def _extract(setup: Setup, spec: FeatureSpec) -> Path:
         cuts, body = build_extractor(setup.backbone)
         shapes = {cut: output.shape[1:] for cut, output in zip(cuts, body.outputs, strict=True)}
     about = _about(setup)
-    write_about(path, about)
     with ExitStack() as opened:
         with waiting("looking for features in the store"):
             donation = find_donation(setup.feature_store, spec, digests, cuts, opened)
-        writer = FeatureWriter(
-            setup.feature_store, spec, list(images.ids), shapes, donation, setup.compression
+        writer = opened.enter_context(
+            FeatureWriter(
+                setup.feature_store, spec, list(images.ids), shapes, donation, setup.compression
+            )
         )
         print(f"features: {check_room(writer)}")
+        write_about(path, about)
         _say_what_is_there(writer, donation.cuts_to_run)
         if donation.cuts_to_run not in ((), cuts):  # the layers behind the last need not run
             cuts, body = build_extractor(replace(setup.backbone, cut=donation.cuts_to_run))
@@ -126,8 +130,6 @@ def _extract(setup: Setup, spec: FeatureSpec) -> Path:
     seconds = round(time.monotonic() - started, 1)
     write_about(path, about | {"images_per_second": speed, "seconds": seconds})
     _list_skipped(path)
-    _clear_up(path)  # what could be kept of a damaged file is in the new one
-    return path
 
 
 def _say_what_is_there(writer: FeatureWriter, cuts_to_run: Sequence[str]) -> None:
@@ -179,12 +181,13 @@ def _run_backbone(
 
 
 def _check_unchanged(setup: Setup, spec: FeatureSpec, writer: FeatureWriter) -> None:
-    """Refuses features of images that changed since their key was computed."""
-    if setup.data_digest() != spec.data:
+    """Refuses features of images or weights that changed since their key was computed."""
+    now = setup.spec()
+    if now != spec:
         writer.discard()
         raise InputError(
-            f"the images of {setup.data.data!r} changed while their features were extracted; "
-            "run the same command again"
+            f"images or weights changed while features were extracted "
+            f"({now.differences_in_words(spec)}); run the same command again"
         )
 
 
@@ -213,13 +216,15 @@ def extract_rows(setup: Setup, images: ImageSet, rows: np.ndarray) -> dict[str, 
 def _about(setup: Setup) -> dict:
     """What says, to a person and to `verify --repair`, how the file was made."""
     data = asdict(setup.data)
-    path = Path(setup.data.data).expanduser()
-    if path.exists():
-        data["data"] = str(path.resolve())
+    if not is_named(setup.data):
+        data["data"] = str(Path(setup.data.data).expanduser().resolve())
+    backbone = asdict(setup.backbone)
+    if backbone["weights"] not in ("imagenet", "none"):
+        backbone["weights"] = str(Path(backbone["weights"]).resolve())
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": data,
-        "backbone": asdict(setup.backbone),
+        "backbone": backbone,
         "storage": setup.storage,
         "compression": setup.compression,
         "engine": f"keras ({device_name()})",

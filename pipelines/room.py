@@ -9,19 +9,26 @@ from cache import FeatureWriter
 from transfer.errors import InputError
 
 CGROUP_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "file"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "total_cache",
+    ),
 )
-"""Where Linux says how much memory a container may have and has, version 2 and 1."""
+"""Where Linux says how much memory a container may have and has, and the line of memory.stat with
+the files it has cached, which are given up when asked for; version 2 and 1."""
 
 
 def available_memory() -> int:
     """Bytes that can be had without swapping; in a container, of its share."""
     free = [psutil.virtual_memory().available]
-    for limit, used in CGROUP_LIMITS:
+    for limit, used, cached in CGROUP_LIMITS:
         try:
-            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # no such container, or "max": no limit
+            lines = Path(used).with_name("memory.stat").read_text().splitlines()
+            files = int(dict(line.split() for line in lines)[cached])
+            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()) + files)
+        except (OSError, ValueError, KeyError):  # no such container, or "max": no limit
             continue
     return max(0, min(free))
 
@@ -40,7 +47,7 @@ def check_room(writer: FeatureWriter) -> str:
     written = total - sum(part.stop - part.start for part in writer.missing) * writer.row_bytes
     needed = 2 * total - written
     free = shutil.disk_usage(writer.path.parent).free
-    values = writer.row_bytes // max(1, _value_bytes(writer))
+    values = writer.values_per_row
     size = f"{rows:,} images x {values:,} x {writer.spec.dtype} = {in_words(total)}"
     arithmetic = f"{size}; {in_words(needed)} of disk until sealed, {in_words(free)} free"
     if needed > free:
@@ -66,7 +73,3 @@ def in_words(num_bytes: float) -> str:
             return f"{num_bytes:,.0f} {unit}" if unit == "bytes" else f"{num_bytes:,.1f} {unit}"
         num_bytes /= 1024
     return f"{num_bytes:,.1f} TiB"
-
-
-def _value_bytes(writer: FeatureWriter) -> int:
-    return {"float16": 2, "float32": 4}[writer.spec.dtype]

@@ -18,6 +18,9 @@ SHARE_OF_MEMORY = 0.5
 SHARE_OF_BUDGET = 0.25
 """Of one buffer where features are streamed: there are two of them, and batches on the way."""
 
+LEAST_BUFFER = 2**24
+"""Bytes, where nobody set a budget: with less, a full machine would read row by row."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -74,7 +77,8 @@ def read_samples(
         f"features: {in_words(needed)} are streamed from the file; "
         f"the memory for them is {in_words(num_bytes)}"
     )
-    buffer_bytes = max(1, int(SHARE_OF_BUDGET * num_bytes))
+    least = LEAST_BUFFER if budget is None else 1
+    buffer_bytes = max(least, int(SHARE_OF_BUDGET * num_bytes))
     return [_samples(features, rows, cuts, buffer_bytes) for rows in groups]
 
 

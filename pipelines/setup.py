@@ -69,15 +69,11 @@ class Setup:
         """Digests of files, remembered from run to run; only changed files are read."""
         return FileIndex(index_path(self.artifacts / "index", data), self.rehash)
 
-    def data_digest(self) -> str:
-        """Digest of the images' contents."""
-        return digest(self.data, self.file_index(self.data.data))
-
     def spec(self) -> FeatureSpec:
         """What the features are made from; reads the data's and the weights' digests."""
         backbone = find_backbone(self.backbone.backbone)
         return FeatureSpec(
-            data=self.data_digest(),
+            data=digest(self.data, self.file_index(self.data.data)),
             limit_per_class=self.data.limit_per_class,
             bad_images=self.data.bad_images,
             backbone=backbone.name,

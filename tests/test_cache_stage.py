@@ -293,7 +293,91 @@ def test_images_that_change_meanwhile_are_refused(tmp_path, capsys, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(KerasEngine, "run", change_and_run)
         assert extract(tmp_path) == 2
-    assert "changed while their features were extracted" in capsys.readouterr().err
+    assert "changed while features were extracted (data differs" in capsys.readouterr().err
     assert not list((tmp_path / "artifacts").rglob("*.h5"))
     assert extract(tmp_path) == 0
     assert cache(tmp_path, "verify", "--sample", "12") == 0
+
+
+def test_weights_that_change_meanwhile_are_refused(tmp_path, capsys, monkeypatch):
+    from transfer.backbones import BackboneOptions, build_backbone
+    from transfer.engines import KerasEngine
+
+    photographs(tmp_path / "photos", count=6)
+    options = BackboneOptions("MobileNetV2", "none", alpha=0.35, image_size=32)
+    weights = tmp_path / "mine.weights.h5"
+    build_backbone(options).save_weights(weights)
+    run = KerasEngine.run
+
+    def change_and_run(self, batches):
+        weights.write_bytes(weights.read_bytes() + b"more")
+        return run(self, batches)
+
+    monkeypatch.setattr(KerasEngine, "run", change_and_run)
+    assert extract(tmp_path, "--weights", str(weights)) == 2
+    assert "weights differ" in capsys.readouterr().err
+
+
+def test_folders_of_others_are_left_alone(place, capsys):
+    other = entry(place).parent / "my-notes"
+    link = other.with_name("a" * 16)
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+    os.utime(other / "thesis.txt", (0, 0))
+    link.symlink_to(other)
+    assert cache(place, "prune", "--older-than", "1") == 0
+    assert (other / "thesis.txt").read_text() == "years of work"
+    assert link.is_symlink()
+    refused(capsys, "cache", "remove", "my-notes", "--artifacts", str(place / "artifacts"))
+
+
+def test_prune_never_gives_up_an_entry_for_one_that_goes_or_is_damaged(place, made, capsys):
+    large = entry(place)
+    where = ["--data", str(made / "photos"), "--artifacts", str(place / "artifacts")]
+    narrow = [*SMALL[: SMALL.index("--cut")], "--cut", "block_2_add"]
+    assert main(["features", *where, *narrow, *SHARES]) == 0
+    (small,) = [path for path in large.parent.iterdir() if path != large]
+    for file in large.iterdir():
+        os.utime(file, (0, 0))
+    capsys.readouterr()
+    assert cache(place, "prune", "--older-than", "1", "--dry-run", "--json") == 0
+    (doomed,) = printed(capsys)
+    assert doomed["key"].startswith(large.name)
+    flip(large / "features.h5", "block_2_add", 3)
+    assert cache(place, "prune", "--json") == 0
+    assert printed(capsys) == []
+    assert small.exists()
+
+
+def test_keys_given_twice_and_foreign_facts(place, capsys):
+    (entry(place) / "about.json").write_text("[]")
+    assert cache(place, "list", "--json") == 0
+    (one,) = printed(capsys)
+    assert one["data"] == ""
+    (entry(place) / "about.json").write_text('{"data": {}, "backbone": {"nonsense": 1}}')
+    said = refused(capsys, "cache", "verify", "--sample", "1", *artifacts(place))
+    assert "another version" in said
+    assert cache(place, "remove", one["key"][:6], one["key"][:9], "--json") == 0
+    assert len(printed(capsys)) == 1
+
+
+def test_an_entry_at_work_is_not_removed(place, capsys):
+    from cache import entry_lock
+
+    with entry_lock(entry(place), lambda holder: None) as held:
+        assert held
+        said = refused(capsys, "cache", "remove", entry(place).name, *artifacts(place))
+    assert f"is being written by process {os.getpid()}" in said
+    assert (entry(place) / "features.h5").exists()
+
+
+def test_an_interrupted_repair_is_not_overlooked(place, capsys):
+    path = entry(place) / "features.h5"
+    path.rename(path.with_name("damaged.h5"))
+    assert "not sound" in refused(capsys, "cache", "verify", *artifacts(place))
+    assert cache(place, "verify", "--repair") == 0
+    assert path.exists() and not path.with_name("damaged.h5").exists()
+
+
+def artifacts(place):
+    return ["--artifacts", str(place / "artifacts")]

@@ -123,3 +123,13 @@ def test_whatever_is_donated_values_are_right(tmp_path_factory, first, second, t
     }
     lacking = [row for row, one in enumerate(third) if any(one not in known[c] for c in cuts[2])]
     assert rows == lacking
+
+
+def test_a_donor_whose_index_is_damaged_gives_nothing_and_stops_nothing(tmp_path):
+    path, *_ = make_from(tmp_path, "old", range(100))
+    data = path.read_bytes()
+    place = data.index(b"FADB")  # the data block of HDF5's index of chunks
+    path.write_bytes(data[: place + 12] + bytes([data[place + 12] ^ 1]) + data[place + 13 :])
+    mended, rows, _ = make_from(tmp_path, "new", range(100))
+    assert len(rows) == 100
+    check(mended, range(100))

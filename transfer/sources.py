@@ -159,9 +159,14 @@ def digest(options: DataOptions, digests_of: FileDigests = file_digests) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def is_named(options: DataOptions) -> bool:
+    """Whether the data is one that we know by name, and no path."""
+    return options.data in _DOWNLOADS or options.data == "digits"
+
+
 def data_name(options: DataOptions) -> str:
     """Returns a short name for folders of results: "digits", "cats-and-dogs"."""
-    if options.data in _DOWNLOADS or options.data == "digits":
+    if is_named(options):
         return options.data
     name = Path(options.data).expanduser().resolve().name
     suffix = next((s for s in _ARCHIVE_SUFFIXES if name.lower().endswith(s)), "")
