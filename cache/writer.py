@@ -52,8 +52,9 @@ class FeatureWriter:
         self._donation = donation or Donation.none(len(ids), tuple(datasets))
         self._compression = hdf5.compression(compression)
         self._dtype = np.dtype(spec.dtype)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._folder = self.path.parent / PARTS
+        # Made here and never again: a faster run removes it when it has sealed the same parts.
+        self._folder.mkdir(parents=True, exist_ok=True)
         self.values_per_row = sum(int(np.prod(shape)) for shape in datasets.values())
         self.row_bytes = self._dtype.itemsize * self.values_per_row
         self.rows_per_part = rows_per_part(self.row_bytes)
@@ -275,7 +276,6 @@ class FeatureWriter:
         return Part(self._folder / f"{start:010d}.h5", start, stop)
 
     def _begin(self, part: Part) -> Part:
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._open = part
         self._buffer = {
             name: np.zeros((part.stop - part.start, *shape), self._dtype)

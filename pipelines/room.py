@@ -49,19 +49,22 @@ def check_room(writer: FeatureWriter) -> str:
     free = shutil.disk_usage(writer.path.parent).free
     values = writer.values_per_row
     size = f"{rows:,} images x {values:,} x {writer.spec.dtype} = {in_words(total)}"
-    arithmetic = f"{size}; {in_words(needed)} of disk until sealed, {in_words(free)} free"
+    # One part is filled while the one before it is written.
+    rows_held, memory = 2 * min(rows, writer.rows_per_part), available_memory()
+    held = rows_held * writer.row_bytes
+    arithmetic = (
+        f"{size}; {in_words(needed)} of disk until sealed, {in_words(free)} free; "
+        f"{in_words(held)} of memory, {in_words(memory)} free"
+    )
     if needed > free:
         raise InputError(
             f"features need more disk than there is: {arithmetic}; make room, or take fewer cuts, "
             "--pooling avg, or --storage float16"
         )
-    # One part is filled while the one before it is written.
-    held, memory = 2 * writer.rows_per_part * writer.row_bytes, available_memory()
     if held > memory:
         raise InputError(
-            f"features need more memory than there is: 2 x {writer.rows_per_part} rows x "
-            f"{values:,} are held at a time, {in_words(held)} of {in_words(memory)}; "
-            "take fewer cuts, or --pooling avg"
+            f"features need more memory than there is: {rows_held:,} rows x {values:,} are held at "
+            f"a time: {arithmetic}; take fewer cuts, or --pooling avg"
         )
     return arithmetic
 

@@ -23,9 +23,11 @@ def writer(root, rows=5000):
 def test_the_arithmetic(tmp_path, monkeypatch):
     needed = 5000 * 1024 * 4 * 2
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, needed))
+    monkeypatch.setattr(room, "available_memory", lambda: 2**30)
     said = room.check_room(writer(tmp_path))
     assert said == (
-        "5,000 images x 1,024 x float32 = 19.5 MiB; 39.1 MiB of disk until sealed, 39.1 MiB free"
+        "5,000 images x 1,024 x float32 = 19.5 MiB; 39.1 MiB of disk until sealed, 39.1 MiB free; "
+        "32.0 MiB of memory, 1.0 GiB free"
     )
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, needed - 1))
     with pytest.raises(InputError, match=r"more disk than there is: 5,000 images .* float16"):
@@ -47,7 +49,7 @@ def test_parts_that_are_written_need_no_more_room(tmp_path, monkeypatch):
 
 def test_too_little_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "available_memory", lambda: 2**25 - 1)
-    with pytest.raises(InputError, match=r"2 x 4096 rows x 1,024 .* 32.0 MiB of"):
+    with pytest.raises(InputError, match=r"8,192 rows x 1,024 .* 32.0 MiB of"):
         room.check_room(writer(tmp_path))
 
 
