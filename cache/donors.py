@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.checksums import row_checksums
 from cache.errors import CacheError
-from cache.reader import FeatureFile
+from cache.reader import SEALED, FeatureFile
 from cache.spec import FeatureSpec
 from cache.verify import sound_rows
 
@@ -75,33 +74,18 @@ class Donation:
             for number, donor in enumerate(self.donors):
                 given = np.flatnonzero((source == number) & ~run)
                 if len(given):
-                    # Two images of the same content have one row there.
-                    wanted, back = np.unique(position[given], return_inverse=True)
-                    values[given] = read_sound_rows(donor, cut, wanted)[back]
+                    values[given] = _rows_of(donor, cut, position[given])
 
 
-def read_sound_rows(donor: FeatureFile, cut: str, rows: np.ndarray) -> np.ndarray:
-    """Reads rows by their own checksums, also out of chunks that are not sound throughout.
-
-    Args:
-        donor: An open feature file.
-        cut: One of its cuts.
-        rows: Increasing row numbers, all of `sound_rows`.
-
-    Returns:
-        `(len(rows), ...)` in the donor's dtype.
-
-    Raises:
-        CacheError: If a row is damaged after all.
-    """
-    rows_per_chunk = donor.rows_per_chunk(cut)
-    result = np.empty((len(rows), *donor.shape(cut)), donor.dtype)
-    for index in np.unique(rows // rows_per_chunk).tolist():
-        inside = rows // rows_per_chunk == index
-        result[inside] = donor.chunk(cut, index)[rows[inside] - index * rows_per_chunk]
-    if not np.array_equal(row_checksums(result), donor.checksums(cut, "rows")[rows]):
-        raise CacheError(f"{donor.path} was damaged while it was read; run the same command again")
-    return result
+def _rows_of(donor: FeatureFile, cut: str, rows: np.ndarray) -> np.ndarray:
+    # Two images of the same content have one row there.
+    wanted, back = np.unique(rows, return_inverse=True)
+    try:
+        return donor.read_sound_rows(cut, wanted)[back]
+    except CacheError as error:
+        raise CacheError(
+            f"{donor.path} was damaged while it was read; run the same command again"
+        ) from error
 
 
 def find_donation(
@@ -150,7 +134,7 @@ def find_donation(
 
 
 def _candidates(root: Path, spec: FeatureSpec) -> Iterator[FeatureFile]:
-    files = [*Path(root).glob("*/features.h5"), *Path(root).glob(f"*/{DAMAGED}")]
+    files = [path for name in (SEALED, DAMAGED) for path in Path(root).glob(f"*/{name}")]
     for path in sorted(files):
         try:
             donor = FeatureFile(path)

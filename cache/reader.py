@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -21,14 +22,15 @@ THREADS = min(4, os.cpu_count() or 1)
 CHUNKS_PER_TASK = 8
 FEW = 4
 """Where less than 1 / FEW of a chunk is wanted, only the span of these rows is read."""
-TABLES = ("labels", "ids", "given_split", "class_names", "image_digests", "parts")
+SEALED = "features.h5"
+"""Name of a sealed feature file in the folder of its entry."""
 
 _Result = TypeVar("_Result")
 
 
 def entry_path(root: Path, key: str) -> Path:
     """Where the sealed file of a key lies, whether it exists or not."""
-    return Path(root) / key[:16] / "features.h5"
+    return Path(root) / key[:16] / SEALED
 
 
 class FeatureFile:
@@ -199,11 +201,30 @@ class FeatureFile:
                 list(filled)
         return result
 
+    def read_sound_rows(self, cut: str, rows: np.ndarray) -> np.ndarray:
+        """Reads rows by their own checksums, also out of chunks that are not sound throughout.
+
+        Args:
+            cut: One of the cuts.
+            rows: Row numbers, strictly increasing, all of `cache.verify.sound_rows`.
+
+        Returns:
+            `(len(rows), ...)` in the file's dtype.
+
+        Raises:
+            CacheError: If a row is damaged after all.
+        """
+        result = np.empty((len(rows), *self.shape(cut)), self.dtype)
+        scratch = np.empty((self.rows_per_chunk(cut), *self.shape(cut)), self.dtype)
+        for index, first, last in chain.from_iterable(self._runs(cut, rows)):
+            result[first:last] = self._few_rows(cut, index, rows[first:last], scratch)
+        return result
+
     def chunk(self, cut: str, index: int) -> np.ndarray:
-        """One chunk of rows as it is on disk, unchecked: zeros where it cannot be read."""
+        """One chunk of rows as it is on disk, unchecked; NaN, never stored, if it is unreadable."""
         shape, rows_per_chunk = self.shape(cut), self.rows_per_chunk(cut)
         start = index * rows_per_chunk
-        values = np.zeros((min(rows_per_chunk, len(self) - start), *shape), self.dtype)
+        values = np.full((min(rows_per_chunk, len(self) - start), *shape), np.nan, self.dtype)
         self._fetch(cut, index, values)
         return values
 
@@ -227,9 +248,8 @@ class FeatureFile:
         chunks = rows // self.rows_per_chunk(cut)
         firsts = np.flatnonzero(np.diff(chunks, prepend=-1))
         ends = [*firsts[1:].tolist(), len(rows)]
-        runs = list(
-            zip(chunks[firsts].tolist(), firsts.tolist(), ends, strict=False)
-        )  # may be none
+        # Of no rows there is an end, but no run.
+        runs = list(zip(chunks[firsts].tolist(), firsts.tolist(), ends, strict=False))
         yield from (runs[i : i + CHUNKS_PER_TASK] for i in range(0, len(runs), CHUNKS_PER_TASK))
 
     def _filler(
@@ -271,7 +291,7 @@ class FeatureFile:
     def _few_rows(
         self, cut: str, index: int, wanted: np.ndarray, scratch: np.ndarray
     ) -> np.ndarray:
-        """Reads some rows of a chunk, not all of it, and checks them by their own checksums."""
+        """Reads some rows of a chunk and checks them by their own checksums."""
         first = int(wanted[0])
         span = scratch[: int(wanted[-1]) + 1 - first]
         found = self._fetch(cut, index, span, first - index * self.rows_per_chunk(cut))

@@ -14,7 +14,7 @@ from cache.donors import same_but_for_images_and_cuts
 from cache.durable import whole_file
 from cache.errors import CacheError
 from cache.lock import entry_lock
-from cache.reader import FeatureFile
+from cache.reader import SEALED, FeatureFile
 from cache.spec import FeatureSpec
 from cache.verify import sound_rows
 
@@ -58,7 +58,7 @@ class Entry:
     @property
     def path(self) -> Path:
         """The sealed file, whether it exists or not."""
-        return self.folder / "features.h5"
+        return self.folder / SEALED
 
 
 def entries(root: Path) -> list[Entry]:
@@ -172,7 +172,7 @@ def _entry(folder: Path) -> Entry:
     for file in folder.rglob("*"):
         with suppress(FileNotFoundError):  # a run at work renames its temporary files
             stats.append(file.stat())
-    path = folder / "features.h5"
+    path = folder / SEALED
     spec, num_rows, cuts, problem, state = None, 0, dict[str, tuple[int, ...]](), "", "unfinished"
     if path.exists():
         try:

@@ -33,7 +33,7 @@ class FeatureWriter:
         ids: One per row, in row order, those of bad images included.
         datasets: Name of each dataset (a cut) and the shape of one row of it.
         donation: What is taken from other entries; by default nothing.
-        compression: One of `cache.hdf5.COMPRESSIONS`; changes bytes on disk, no value.
+        compression: `"none"` or `"zstd"`; changes bytes on disk, no value.
     """
 
     def __init__(
@@ -87,6 +87,11 @@ class FeatureWriter:
         """The parts that were still to be written, or were damaged, when this was first asked."""
         names = self.datasets
         return [part for part in self.parts if not part.is_sound(self.spec.key, names)]
+
+    @property
+    def num_missing(self) -> int:
+        """Rows of the missing parts."""
+        return sum(part.stop - part.start for part in self.missing)
 
     @cached_property
     def rows_to_run(self) -> np.ndarray:
@@ -183,11 +188,11 @@ class FeatureWriter:
             hdf5.add_table(file, "image_digests", image_digests[good])
             self._write_ids(file, good, bad)
             self._copy_features(file, good)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self.remove_parts()
         return self.path
 
-    def discard(self) -> None:
-        """Removes the parts: what they were made from is not what the spec says."""
+    def remove_parts(self) -> None:
+        """Removes the parts, which are sealed, or not made from what the spec says."""
         self.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 

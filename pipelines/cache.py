@@ -62,7 +62,7 @@ class CacheStage:
     @property
     def store(self) -> Path:
         """Folder of the feature files."""
-        return self.artifacts / "features"
+        return Setup(artifacts=self.artifacts).feature_store
 
 
 def run(stage: CacheStage) -> list[dict[str, Any]]:

@@ -134,7 +134,7 @@ def _extract(setup: Setup, spec: FeatureSpec) -> None:
 
 def _say_what_is_there(writer: FeatureWriter, cuts_to_run: Sequence[str]) -> None:
     num_rows = len(writer.ids)
-    resumed = num_rows - sum(part.stop - part.start for part in writer.missing)
+    resumed = num_rows - writer.num_missing
     if resumed:
         print(f"features: resuming, {resumed:,} of {num_rows:,} rows are there")
     given = num_rows - resumed - len(writer.rows_to_run)
@@ -184,7 +184,7 @@ def _check_unchanged(setup: Setup, spec: FeatureSpec, writer: FeatureWriter) -> 
     """Refuses features of images or weights that changed since their key was computed."""
     now = setup.spec()
     if now != spec:
-        writer.discard()
+        writer.remove_parts()
         raise InputError(
             f"images or weights changed while features were extracted "
             f"({now.differences_in_words(spec)}); run the same command again"

@@ -44,7 +44,7 @@ def check_room(writer: FeatureWriter) -> str:
     """
     total, rows = writer.num_bytes, len(writer.ids)
     # All parts are there until they are sealed, that is, copied into one file.
-    written = total - sum(part.stop - part.start for part in writer.missing) * writer.row_bytes
+    written = total - writer.num_missing * writer.row_bytes
     needed = 2 * total - written
     free = shutil.disk_usage(writer.path.parent).free
     values = writer.values_per_row

@@ -49,6 +49,19 @@ def packed(folder, kind, content=CONTENT):
     return path
 
 
+def count_passes(monkeypatch, contents):
+    """Returns a list to which each pass over the contents adds how many members it reads."""
+    passes = []
+    readers = type(contents).readers
+
+    def counted(self, members):
+        passes.append(len(members))
+        return readers(self, members)
+
+    monkeypatch.setattr(type(contents), "readers", counted)
+    return passes
+
+
 def read_all(listing):
     readers = listing.contents.readers(np.arange(len(listing.files)))
     return {name: reader() for name, reader in zip(listing.files, readers, strict=True)}

@@ -1,17 +1,15 @@
 """Digests of files and of images, against hashlib on the very same bytes."""
 
 import hashlib
-import io
 import subprocess
 import sys
-import tarfile
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.test_archives import count_passes, packed
 from tests.test_cifar import cifar10_binary
 from transfer.archives import FolderFiles
 from transfer.digests import UNREADABLE, file_digest, file_digests, image_digests
@@ -30,21 +28,7 @@ def sha256(data):
 
 
 def write(folder, kind, files=FILES):
-    path = folder / f"photos.{kind}"
-    if kind == "folder":
-        for name, data in files.items():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_bytes(data)
-    elif kind == "zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
-    else:
-        with tarfile.open(path, "w:gz" if kind == "tar.gz" else "w") as archive:
-            for name, data in reversed(files.items()):
-                member = tarfile.TarInfo(name)
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
+    path = packed(folder, kind, dict(reversed(files.items())))  # not in the order of names
     return DataOptions(data=str(path), val_fraction=0.0, test_fraction=0.0)
 
 
@@ -53,7 +37,7 @@ def write(folder, kind, files=FILES):
 
 def test_file_digests_are_hashlibs(tmp_path):
     write(tmp_path, "folder")
-    paths = [tmp_path / "photos.folder" / name for name in FILES]
+    paths = [tmp_path / "data.folder" / name for name in FILES]
     assert file_digests(paths) == [sha256(data) for data in FILES.values()]
     assert [file_digest(path) for path in paths[-2:]] == file_digests(paths[-2:])
     assert file_digests([]) == []
@@ -100,13 +84,7 @@ def test_a_folder_is_digested_by_what_is_given_for_it(tmp_path):
 
 def test_an_archive_is_read_in_one_pass(tmp_path, monkeypatch):
     images = load(write(tmp_path, "tar.gz"))
-    passes = []
-    original = type(images.source).readers
-    monkeypatch.setattr(
-        type(images.source),
-        "readers",
-        lambda self, members: (passes.append(len(members)), original(self, members))[1],
-    )
+    passes = count_passes(monkeypatch, images.source)
     image_digests(images, digests_of=None)
     assert passes == [len(FILES)]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache import DAMAGED, FeatureFile, FeatureWriter, find_donation
+from cache import DAMAGED, CacheError, FeatureFile, FeatureWriter, find_donation
 from tests.test_cache import SHAPES, digests_of, features_of, seal, write_all
 from tests.test_spec import SPEC
 from tests.test_verify import chunk_offset
@@ -80,6 +80,21 @@ def test_sound_rows_of_a_damaged_file_are_kept(tmp_path):
     mended, rows, cuts = make_from(tmp_path, "data", range(100))
     assert (rows, cuts) == ([3, 77], ("z_first", "a_second"))
     assert mended.read_bytes() == original
+
+
+def test_a_donor_that_is_damaged_while_it_is_read_is_refused(tmp_path):
+    path, *_ = make_from(tmp_path, "old", range(100))
+    spec = dataclasses.replace(SPEC, data="new")
+    with ExitStack() as opened:
+        donation = find_donation(tmp_path, spec, digests_of(range(100)), ("z_first",), opened)
+        buffer = {"z_first": np.zeros((100, 3), np.float32)}
+        donation.fill(0, buffer)
+        np.testing.assert_array_equal(buffer["z_first"], features_of(range(100))["z_first"])
+        with path.open("r+b") as file:
+            file.seek(chunk_offset(path, "z_first", 77))
+            file.write(b"\xff")
+        with pytest.raises(CacheError, match=r"damaged while .* run the same command again"):
+            donation.fill(0, buffer)
 
 
 def test_images_without_a_digest_match_nothing(tmp_path):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from cache import CacheError, FeatureFile, verify
+from cache import CacheError, FeatureFile, FeatureWriter, verify
 from cache.verify import sound_rows
-from tests.test_cache import features_of, make
+from tests.test_cache import SHAPES, features_of, ids_of, make, seal
+from tests.test_spec import SPEC
 
 SEEDS = range(200)
 
@@ -110,6 +111,25 @@ def test_verify_names_exactly_the_damaged_rows(sealed, tmp_path):
             file.read(np.arange(100, 110), ["a_second"]),
             features_of(range(101, 111))["a_second"],  # row 7 was set aside
         )
+
+
+def test_a_chunk_that_cannot_be_unpacked_is_damaged_even_if_it_was_all_zeros(tmp_path, monkeypatch):
+    monkeypatch.setattr("cache.writer.CHUNK_BYTES", 512)
+    writer = FeatureWriter(tmp_path, SPEC, ids_of(150), SHAPES, compression="zstd")
+    zeros = {name: np.zeros((150, *shape)) for name, shape in SHAPES.items()}
+    writer.write(np.arange(150), zeros)
+    path = seal(writer)
+    with FeatureFile(path) as file:
+        chunk = file._file["features/z_first"].id.get_chunk_info(1)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset + 4] ^= 1
+    path.write_bytes(data)
+    with FeatureFile(path) as file:
+        damaged = np.arange(32, 64)
+        assert np.flatnonzero(~sound_rows(file, "z_first")).tolist() == damaged.tolist()
+        np.testing.assert_array_equal(verify(file).damaged["z_first"], damaged)
+        with pytest.raises(CacheError):
+            file.read_sound_rows("z_first", damaged)
 
 
 def test_a_sound_file_is_sound(sealed, tmp_path):
