@@ -1,13 +1,13 @@
 """Features of some rows of a file as a head sees them: view by view, from memory or from disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cache import FeatureFile
 from pipelines.room import available_memory, in_words
+from transfer.samples import Samples
 
 if TYPE_CHECKING:
     from transfer.batches import Features
@@ -20,35 +20,6 @@ SHARE_OF_BUDGET = 0.25
 
 LEAST_BUFFER = 2**24
 """Bytes, where nobody set a budget: with less, a full machine would read row by row."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What a head is trained or judged on.
-
-    Attributes:
-        features: `(samples, ...)`: an array, or features that stay on disk. The views of one
-            image follow one another.
-        labels: `(samples,)` int64.
-        image_labels: `(images,)` int64.
-        views: Samples per image.
-    """
-
-    features: "Features"
-    labels: np.ndarray
-    image_labels: np.ndarray
-    views: int
-
-    def mean_over_views(self, outputs: np.ndarray) -> np.ndarray:
-        """Averages outputs over the views of each image.
-
-        Args:
-            outputs: `(samples, outputs)` float.
-
-        Returns:
-            `(images, outputs)` float.
-        """
-        return outputs.reshape(-1, self.views, outputs.shape[-1]).mean(1)
 
 
 def read_samples(
@@ -86,7 +57,6 @@ def _samples(
     features: FeatureFile, rows: np.ndarray, cuts: tuple[str, ...], buffer_bytes: int | None
 ) -> Samples:
     views = len(features.spec.views)
-    labels = features.labels[rows]
     shape = features.joined_shape(cuts)[1:] if views > 1 else features.joined_shape(cuts)
     values: Features
     if buffer_bytes is None:
@@ -98,4 +68,4 @@ def _samples(
             return features.read(wanted, cuts)
 
         values = StoredFeatures(read, rows, shape, views, buffer_bytes=buffer_bytes)
-    return Samples(values, np.repeat(labels, views), labels, views)
+    return Samples(values, np.repeat(features.labels[rows], views), views)

@@ -16,6 +16,8 @@ _HOMES = {
     "extraction": ("build_extractor", "extract"),
     "heads": ("HeadOptions", "build_head", "feature_statistics"),
     "fitting": ("FitOptions", "fit_head"),
+    "samples": ("Samples",),
+    "bank": ("Design", "HeadBank"),
     "augmentation": ("AugmentOptions",),
     "finetuning": ("finetune", "unfreeze"),
     "classifier": (

@@ -160,10 +160,8 @@ class StoredFeatures:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yields `(samples, *sample_shape)` per block, in order, in the file's dtype."""
-        for start in range(0, len(self.rows), self.rows_per_block):
-            yield self.read_places(
-                np.arange(start, min(start + self.rows_per_block, len(self.rows)))
-            )
+        for block in range(self.num_blocks):
+            yield self.read_places(self.places_of(np.array([block])))
 
 
 Features = np.ndarray | StoredFeatures
@@ -180,7 +178,11 @@ def feature_blocks(features: Features) -> Iterator[np.ndarray]:
 
 
 def feature_batches(
-    features: Features, targets: np.ndarray, batch_size: int, seed: int | None = None
+    features: Features,
+    targets: np.ndarray,
+    batch_size: int,
+    seed: int | None = None,
+    epoch: int = 0,
 ) -> "FeatureBatches | StreamedBatches":
     """Batches of features and targets, from memory or from disk.
 
@@ -189,6 +191,7 @@ def feature_batches(
         targets: `(samples, ...)`, from `targets`.
         batch_size: Samples of one batch.
         seed: See `ShuffledBatches`.
+        epoch: See `ShuffledBatches`.
 
     Raises:
         ValueError: If there are not as many targets as samples.
@@ -196,8 +199,8 @@ def feature_batches(
     if len(features) != len(targets):
         raise ValueError(f"expected {len(features)} targets, one a sample, received {len(targets)}")
     if isinstance(features, StoredFeatures):
-        return StreamedBatches(features, targets, batch_size, seed)
-    return FeatureBatches(features, targets, batch_size, seed)
+        return StreamedBatches(features, targets, batch_size, seed, epoch)
+    return FeatureBatches(features, targets, batch_size, seed, epoch)
 
 
 class FeatureBatches(ShuffledBatches):
@@ -208,12 +211,18 @@ class FeatureBatches(ShuffledBatches):
         targets: `(rows, ...)`, from `targets`.
         batch_size: Rows of one batch.
         seed: See `ShuffledBatches`.
+        epoch: See `ShuffledBatches`.
     """
 
     def __init__(
-        self, features: np.ndarray, targets: np.ndarray, batch_size: int, seed: int | None = None
+        self,
+        features: np.ndarray,
+        targets: np.ndarray,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: int = 0,
     ) -> None:
-        super().__init__(len(features), batch_size, seed)
+        super().__init__(len(features), batch_size, seed, epoch)
         self._features, self._targets = features, targets
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -236,6 +245,7 @@ class StreamedBatches(ShuffledBatches):
         targets: `(samples, ...)`, from `targets`.
         batch_size: Samples of one batch; a batch may span buffers.
         seed: See `ShuffledBatches`.
+        epoch: See `ShuffledBatches`.
     """
 
     def __init__(
@@ -244,13 +254,14 @@ class StreamedBatches(ShuffledBatches):
         targets: np.ndarray,
         batch_size: int,
         seed: int | None = None,
+        epoch: int = 0,
     ) -> None:
         self._features, self._targets = features, targets
         self._lock = threading.Lock()  # Keras may still run one iterator when it starts another
         self._reader = ThreadPoolExecutor(1, "features")
         self._futures: dict[int, Future[np.ndarray]] = {}
         self.error: Exception | None = None
-        super().__init__(len(features), batch_size, seed)
+        super().__init__(len(features), batch_size, seed, epoch)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch number `index`: float32 features, and targets; any order works, upwards is fast."""
@@ -305,7 +316,7 @@ class StreamedBatches(ShuffledBatches):
 
 
 @contextmanager
-def reading_errors(*batches: ShuffledBatches) -> Iterator[None]:
+def reading_errors(*batches: ShuffledBatches | None) -> Iterator[None]:
     """Raises what went wrong in reading as itself: TensorFlow makes errors of its own of it."""
     try:
         yield

@@ -39,7 +39,13 @@ class FitOptions:
     warmup_epochs: float = 0.0
     """Epochs in which the cosine schedule first rises from zero."""
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
-    """Update rule; sgd has Nesterov momentum 0.9."""
+    """Update rule; sgd has Nesterov momentum."""
+    momentum: float = 0.9
+    """Of sgd: share of the last step that the next one keeps."""
+    beta_1: float = 0.9
+    """Of adam and adamw: share of the mean gradient that a step keeps."""
+    beta_2: float = 0.999
+    """Of adam and adamw: share of the mean squared gradient that a step keeps."""
     weight_decay: float = 0.0
     """Decoupled weight decay per step, times the learning rate."""
     label_smoothing: float = 0.0
@@ -64,10 +70,17 @@ class FitOptions:
         rate = self.learning_rate
         if rate is not None and not 0 < rate < math.inf:
             raise InputError(f"--learning-rate expects more than 0, received {rate}")
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(
-                f"--label-smoothing expects a share from 0 up to 1, received {self.label_smoothing}"
-            )
+        for name in ("label_smoothing", "momentum", "beta_1", "beta_2"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise InputError(
+                    f"--{name.replace('_', '-')} expects a share from 0 up to 1, received {value}"
+                )
+
+    @property
+    def plateau_patience(self) -> int:
+        """Epochs without improvement after which the plateau schedule halves the rate."""
+        return max(1, self.patience // 3)
 
     def batch_size_for(self, num_rows: int) -> int:
         """The batch size, or the largest power of two, 16 to 256, that gives an epoch 32 steps.
@@ -146,23 +159,13 @@ def fit_head(
             "training expects validation images to choose the best epoch, received none; "
             "raise --val-fraction"
         )
-    from transfer.batches import feature_batches, reading_errors
+    from transfer.batches import feature_batches
 
-    batches = _prepare(head, features, labels, options)
     val_batches = feature_batches(
         val_features, targets(val_labels, head, options), PREDICTION_BATCH
     )
     callbacks = [*fit_callbacks(options), *schedule_callbacks(options), epoch_reporter(report)]
-    with reading_errors(batches, val_batches):
-        history = head.fit(
-            batches,
-            epochs=options.epochs,
-            validation_data=val_batches,
-            class_weight=class_weights(labels, max(2, head.output_shape[-1]), options),
-            shuffle=False,  # the batches shuffle by themselves
-            callbacks=callbacks,
-            verbose=0,
-        ).history
+    history = _fit(head, features, labels, options, options.epochs, callbacks, val_batches)
     columns = {name: [float(value) for value in values] for name, values in history.items()}
     return Fitted(columns, best_epoch(columns[options.monitor], options.monitor), options.monitor)
 
@@ -191,18 +194,32 @@ def refit_head(
     Raises:
         Exception: Whatever reading features from disk raises.
     """
+    _fit(head, features, labels, options, epochs, [epoch_reporter(report)])
+
+
+def _fit(
+    head: "keras.Model",
+    features: "Features",
+    labels: np.ndarray,
+    options: FitOptions,
+    epochs: int,
+    callbacks: list["keras.callbacks.Callback"],
+    val_batches: "FeatureBatches | StreamedBatches | None" = None,
+) -> dict[str, list[float]]:
+    """Compiles a head and runs its epochs; returns Keras's history."""
     from transfer.batches import reading_errors
 
     batches = _prepare(head, features, labels, options)
-    with reading_errors(batches):
-        head.fit(
+    with reading_errors(batches, val_batches):
+        return head.fit(
             batches,
             epochs=epochs,
+            validation_data=val_batches,
             class_weight=class_weights(labels, max(2, head.output_shape[-1]), options),
             shuffle=False,  # the batches shuffle by themselves
-            callbacks=[epoch_reporter(report)],
+            callbacks=callbacks,
             verbose=0,
-        )
+        ).history
 
 
 def predict_head(head: "keras.Model", features: "Features") -> np.ndarray:
@@ -326,13 +343,15 @@ def _optimizer(
     decay = options.weight_decay or None
     match options.optimizer:
         case "adam":
-            return keras.optimizers.Adam(rate, weight_decay=decay)
+            return keras.optimizers.Adam(rate, options.beta_1, options.beta_2, weight_decay=decay)
         case "adamw":
-            return keras.optimizers.AdamW(rate, weight_decay=options.weight_decay)
+            return keras.optimizers.AdamW(
+                rate, options.weight_decay, options.beta_1, options.beta_2
+            )
         case "rmsprop":
             return keras.optimizers.RMSprop(rate, weight_decay=decay)
         case _:
-            return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+            return keras.optimizers.SGD(rate, options.momentum, nesterov=True, weight_decay=decay)
 
 
 def _schedule(options: FitOptions, learning_rate: float, steps_per_epoch: int) -> object:
@@ -366,11 +385,10 @@ def schedule_callbacks(options: FitOptions) -> list["keras.callbacks.Callback"]:
     callback = keras.callbacks.LambdaCallback(on_epoch_end=note_rate)
     if options.schedule != "plateau":
         return [callback]
-    patience = max(1, options.patience // 3)
-    return [
-        callback,
-        keras.callbacks.ReduceLROnPlateau(options.monitor, factor=0.5, patience=patience),
-    ]
+    falling = keras.callbacks.ReduceLROnPlateau(
+        options.monitor, factor=0.5, patience=options.plateau_patience
+    )
+    return [callback, falling]
 
 
 def fit_callbacks(options: FitOptions) -> list["keras.callbacks.Callback"]:

@@ -72,8 +72,10 @@ def build_head(
     """
     import keras
 
-    _check(options, num_classes)
-    seeds = iter(np.random.SeedSequence(seed).generate_state(2 * len(options.hidden) + 2).tolist())
+    check_head(options, num_classes)
+    states = np.random.SeedSequence(seed).generate_state(2 * len(options.hidden) + 2)
+    masks = iter((states[::2] % 2**31).tolist())  # with PyTorch, Keras takes no larger ones
+    kernels = iter(states[1::2].tolist())
     penalty = keras.regularizers.L2(options.resolved_l2) if options.resolved_l2 else None
     inputs = keras.Input(tuple(feature_shape), name="features")
     normalize = keras.layers.Normalization(mean=mean, variance=variance, name="normalization")
@@ -81,20 +83,20 @@ def build_head(
     if len(feature_shape) > 1:
         x = keras.layers.Flatten(name="flatten")(x)
     for number, width in enumerate(options.hidden, start=1):
-        x = keras.layers.Dropout(options.dropout, seed=next(seeds), name=f"dropout_{number}")(x)
+        x = keras.layers.Dropout(options.dropout, seed=next(masks), name=f"dropout_{number}")(x)
         x = keras.layers.Dense(
             width,
             use_bias=not options.batch_norm,
-            kernel_initializer=keras.initializers.HeNormal(next(seeds)),
+            kernel_initializer=keras.initializers.HeNormal(next(kernels)),
             kernel_regularizer=penalty,
             name=f"dense_{number}",
         )(x)
         if options.batch_norm:
             x = keras.layers.BatchNormalization(name=f"batch_norm_{number}")(x)
         x = keras.layers.Activation(options.activation, name=f"activation_{number}")(x)
-    x = keras.layers.Dropout(options.dropout, seed=next(seeds), name="dropout")(x)
+    x = keras.layers.Dropout(options.dropout, seed=next(masks), name="dropout")(x)
     units = 1 if options.output == "sigmoid" else num_classes
-    initializer = keras.initializers.GlorotUniform(next(seeds))
+    initializer = keras.initializers.GlorotUniform(next(kernels))
     x = keras.layers.Dense(
         units, kernel_initializer=initializer, kernel_regularizer=penalty, name="logits"
     )(x)
@@ -102,7 +104,12 @@ def build_head(
     return keras.Model(inputs, outputs, name="head")
 
 
-def _check(options: HeadOptions, num_classes: int) -> None:
+def check_head(options: HeadOptions, num_classes: int) -> None:
+    """Checks that a head can be built.
+
+    Raises:
+        InputError: If the options are out of range or do not fit the number of classes.
+    """
     import keras
 
     if options.output == "sigmoid" and num_classes != 2:
