@@ -13,7 +13,7 @@ OPTIONS = $(call option,RECIPE,recipe) $(call option,DATA,data) $(call option,BA
 TRANSFER = $(VENV)/bin/transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo features head sweep finetune evaluate predict test check torture bench format clean
+.PHONY: help setup demo features head rates sweep finetune evaluate predict test check torture bench format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | \
@@ -36,7 +36,10 @@ features: setup  ## run the frozen backbone once over all images
 head: setup  ## train a head on the cached features
 	@$(TRANSFER) head $(OPTIONS)
 
-sweep: setup  ## train a grid of heads, keep the best
+rates: setup  ## try many learning rates in one pass, suggest one
+	@$(TRANSFER) rates $(OPTIONS)
+
+sweep: setup  ## train hundreds of heads at once, keep the best
 	@$(TRANSFER) sweep $(OPTIONS)
 
 finetune: setup  ## fine-tune end to end from the head

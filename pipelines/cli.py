@@ -11,7 +11,8 @@ from itertools import pairwise
 STAGES = {
     "features": ("FeaturesStage", "run the frozen backbone once, keep its features in HDF5"),
     "head": ("HeadStage", "train a head on the features, export a classifier"),
-    "sweep": ("SweepStage", "train a grid of heads, keep the best"),
+    "rates": ("RatesStage", "try many learning rates in one pass, suggest one"),
+    "sweep": ("SweepStage", "train hundreds of heads at once, keep the best"),
     "finetune": ("FinetuneStage", "unfreeze and train end to end from the head"),
     "evaluate": ("EvaluateStage", "scores and pictures of head and fine-tuned model"),
     "predict": ("PredictStage", "name the classes of images with a saved classifier"),

@@ -1,6 +1,7 @@
 """The head stage: trains one head on cached features and exports the classifier."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +12,12 @@ from cache import FeatureFile
 from pipelines import features as features_stage
 from pipelines.progress import progress, waiting
 from pipelines.results import write_json
-from pipelines.samples import Samples, read_samples
+from pipelines.samples import read_samples
 from pipelines.setup import Setup
+from transfer.errors import InputError
 from transfer.fitting import FitOptions, Fitted
 from transfer.heads import HeadOptions
+from transfer.samples import Samples
 from transfer.startup import import_keras
 
 if TYPE_CHECKING:
@@ -68,20 +71,31 @@ def run(stage: HeadStage) -> dict:
         started = time.monotonic()
         model, fitted = train(data, stage.head, stage.fit)
         seconds = time.monotonic() - started
-        scores = val_scores(model, data.val, features.class_names)
+        scores = score(model, data.val, features.class_names, "val")
         if stage.refit:
             del data
             model = refit(stage, features, fitted.best_epoch + 1)
         return save(stage, features, model, fitted, scores, seconds)
 
 
-def read_training_data(setup: Setup, features: FeatureFile, cuts: tuple[str, ...]) -> TrainingData:
-    """Reads the train and val splits; the test split is never touched here."""
+def read_training_data(
+    setup: Setup,
+    features: FeatureFile,
+    cuts: tuple[str, ...],
+    rows: Sequence[np.ndarray] | None = None,
+) -> TrainingData:
+    """Reads the rows of the train and val splits, or other `rows` to learn from and judge by."""
     import_keras()
     from transfer.heads import feature_statistics
 
-    split = features_stage.split_of(features, setup.data)
-    rows = [np.flatnonzero(split == name) for name in ("train", "val")]
+    if rows is None:
+        split = features_stage.split_of(features, setup.data)
+        rows = [np.flatnonzero(split == name) for name in ("train", "val")]
+    if not len(rows[1]):
+        raise InputError(
+            "training expects validation images to choose the best epoch, received none; "
+            "raise --val-fraction"
+        )
     train, val = read_samples(features, rows, cuts, setup.memory_budget)
     mean, variance = feature_statistics(train.features)
     return TrainingData(train, val, mean, variance, len(features.class_names))
@@ -109,15 +123,17 @@ def train(
     return model, fitted
 
 
-def val_scores(model: "keras.Model", val: Samples, class_names: tuple[str, ...]) -> "Evaluation":
-    """Scores a head on the validation images, without smoothing or class weights in the loss.
+def score(
+    model: "keras.Model", samples: Samples, class_names: tuple[str, ...], split: str
+) -> "Evaluation":
+    """Scores a head on the images of a split, without smoothing or class weights in the loss.
 
     What training reports depends on both, and takes each view for an image; these scores can be
     compared between stages.
     """
     from transfer.metrics import evaluate
 
-    return evaluate(predict_samples(model, val), val.image_labels, class_names, "val")
+    return evaluate(predict_samples(model, samples), samples.image_labels, class_names, split)
 
 
 def predict_samples(model: "keras.Model", samples: Samples) -> np.ndarray:

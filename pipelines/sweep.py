@@ -1,19 +1,33 @@
-"""The sweep stage: a grid of heads on the same cached features."""
+"""The sweep stage: hundreds of heads on cached features, in few passes."""
 
+import math
+import os
 import time
-import typing
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from pipelines import comparison, leaderboard
 from pipelines import features as features_stage
 from pipelines import head as head_stage
-from pipelines.head import HeadStage, TrainingData
-from pipelines.results import print_table, write_json
+from pipelines.halving import Plan, Score, load_fold, numbers_of, restored, train_group
+from pipelines.head import HeadStage
+from pipelines.journal import Journal
+from pipelines.parallel import Backend, in_parallel
+from pipelines.recipes import fill
+from pipelines.results import write_json
+from pipelines.samples import read_samples
 from pipelines.scoring import rank
 from pipelines.setup import Setup
+from pipelines.space import points_of, read_spaces
+from pipelines.trials import Group, Trial, groups_of, option_kinds
 from transfer.errors import InputError
 from transfer.fitting import FitOptions, Fitted
-from transfer.heads import HeadOptions
+from transfer.heads import HeadOptions, check_head
+from transfer.startup import import_keras
 
 if TYPE_CHECKING:
     import keras
@@ -21,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepStage:
-    """Train a head for every point of a grid and keep the best by validation accuracy."""
+    """Train hundreds of heads on the cached features and keep the best by validation."""
 
     setup: Setup = field(default_factory=Setup)
     head: HeadOptions = field(default_factory=HeadOptions)
@@ -29,139 +43,173 @@ class SweepStage:
     use_cuts: tuple[str, ...] = ()
     """Cuts that the heads see, of those in the feature file; by default all, joined."""
     grid: tuple[str, ...] = (
-        "hidden=0,256",
-        "dropout=0,0.3",
-        "learning_rate=0.0003,0.001,0.003",
+        "hidden=0",
+        "learning_rate=geomspace(0.0003,0.01,6)",
+        "l2=0,geomspace(0.0001,0.03,7)",
+        "label_smoothing=0,0.1,0.2",
+        "or",
+        "hidden=128,256",
+        "learning_rate=loguniform(0.0003,0.003)",
+        "dropout=uniform(0.1,0.6)",
+        "l2=0,0.0001,0.001",
+        "label_smoothing=0,0.1",
     )
-    """Values to try, as name=value,value; hidden layers are joined by +, 0 is none."""
+    """What to try, as name=value,value for options of heads, training, backbone and --use-cuts.
+    Values are listed, or range(1,9,2), linspace(0,1,5), geomspace(0.001,1,4), or drawn from
+    uniform(0,0.5), loguniform(0.001,1), randint(16,512). Widths, cuts and views are joined by +,
+    no hidden layer is 0. The word "or" begins another search."""
+    samples: int = 64
+    """Heads drawn of each search in which something is drawn."""
+    rungs: tuple[int, ...] = (2, 6, 14)
+    """Epochs after which the worst heads of a group are dropped; none to train all to the end."""
+    keep: float = 0.34
+    """Share of heads that stays at a rung."""
+    seeds: int = 1
+    """Heads per point of the search, with other seeds; ranked by their mean."""
+    folds: int = 1
+    """Cross-validate on training and validation rows; 1 is the usual split."""
+    baselines: tuple[comparison.Name, ...] = ("ridge", "logistic", "neighbours")
+    """Exact ones to compare with: ridge and logistic regression over 45 penalties, and nearest
+    neighbours."""
+    refit: bool = False
+    """Train the best head once more on training and validation rows together, and export that."""
+    jobs: int = 1
+    """Groups of heads trained at a time."""
+    parallel: Backend = "loky"
+    """Where they run if there are several jobs: processes here, a dask or a ray cluster."""
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot work."""
+        for name in ("samples", "seeds", "folds", "jobs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} expects at least 1, received {getattr(self, name)}")
+        if not 0 < self.keep <= 1:
+            raise InputError(f"--keep expects a share above 0 and up to 1, received {self.keep}")
+        if list(self.rungs) != sorted(set(self.rungs)) or min(self.rungs, default=1) < 1:
+            raise InputError(f"--rungs expects increasing epochs from 1, received {self.rungs}")
+
+    @property
+    def journal(self) -> Journal:
+        """What is known of the heads that were trained so far."""
+        return Journal(self.setup.run_folder / "sweep")
 
 
 def run(stage: SweepStage) -> dict:
-    """Trains all heads, prints the leaderboard, and saves the best as the run's head.
+    """Trains all heads, shows the leaderboard, saves the best as the run's head, and tests it.
 
     Returns:
-        What is also written to `sweep.json`: one entry a head, best first.
+        What is also written to `sweep.json`: one entry a head, best first, and what was chosen.
 
     Raises:
-        InputError: If the grid names an unknown option or a value of the wrong kind.
+        InputError: If the search names an unknown option or a value of the wrong kind.
     """
-    from sklearn.model_selection import ParameterGrid
-
-    points = list(ParameterGrid(parse_grid(stage.grid)))
-    best: _Trained | None = None
-    entries = []
-    with features_stage.open_features(stage.setup) as features:
-        data = head_stage.read_training_data(stage.setup, features, stage.use_cuts)
-        for number, point in enumerate(points, start=1):
-            trained = _train(stage, data, point, f"head {number} of {len(points)}")
-            entries.append(trained.entry)
-            # Only the best so far is kept: hundreds of wide heads would fill the memory.
-            if best is None or rank(trained.entry) < rank(best.entry):
-                best = trained
-        entries.sort(key=rank)
-        _print_leaderboard(entries, list(points[0]))
-        assert best is not None
-        scores = head_stage.val_scores(best.model, data.val, features.class_names)
-        head_stage.save(best.stage, features, best.model, best.fitted, scores, best.seconds)
-    result = {"tried": len(entries), "heads": entries}
+    trials = read_trials(stage)
+    plan = Plan(stage.rungs, stage.keep, stage.seeds, stage.folds)
+    groups = list(_groups(trials, plan))
+    stage.journal.remove_leftovers()
+    # First, since memory that banks had is not all given back.
+    baselines = comparison.baselines(groups, stage.baselines, stage.journal)
+    started = time.monotonic()
+    scores = _train(stage, groups, plan)
+    print(f"sweep: trained in {time.monotonic() - started:.1f} s")
+    board = leaderboard.ranked(trials, scores)
+    summary = leaderboard.show(board, baselines, stage.setup.run_folder)
+    # Of heads that were dropped no weights are left; where val_loss chooses epochs, one may lead.
+    winner, score = next(pair for pair in board if pair[1].finished)
+    (group,) = (group for group in groups if winner in group.trials)
+    result = {
+        **summary,
+        "folds": stage.folds,
+        "seeds": stage.seeds,
+        "baselines": baselines,
+        "heads": [leaderboard.entry(*pair) for pair in board],
+        "chosen": _save(stage, winner, group, plan, score.seconds),
+    }
     write_json(stage.setup.run_folder / "sweep.json", result)
     return result
 
 
-@dataclass(frozen=True)
-class _Trained:
-    stage: HeadStage
-    model: "keras.Model"
-    fitted: Fitted
-    seconds: float
-    entry: dict
-
-
-def _train(stage: SweepStage, data: TrainingData, point: dict, description: str) -> _Trained:
-    head, fit = apply_point(stage.head, stage.fit, point)
-    started = time.monotonic()
-    model, fitted = head_stage.train(data, head, fit, description)
-    seconds = time.monotonic() - started
-    scores = {name: fitted.best[name] for name in ("val_accuracy", "val_loss")}
-    entry = {**point, **scores, "seconds": round(seconds, 2)}
-    return _Trained(
-        HeadStage(stage.setup, head, fit, stage.use_cuts), model, fitted, seconds, entry
-    )
-
-
-def _print_leaderboard(entries: list[dict], names: list[str]) -> None:
-    columns = [*names, "val accuracy", "val loss", "seconds"]
-    rows = [
-        [
-            *(_in_words(entry[name]) for name in names),
-            f"{entry['val_accuracy']:.4f}",
-            f"{entry['val_loss']:.4f}",
-            f"{entry['seconds']:.1f}",
-        ]
-        for entry in entries[:20]
-    ]
-    median = sorted(entry["val_accuracy"] for entry in entries)[len(entries) // 2]
-    ahead = entries[0]["val_accuracy"] - median
-    print_table(f"{len(entries)} heads tried, the best {len(rows)} by validation", columns, rows)
-    print(f"sweep: the best is {ahead:.4f} ahead of the median head in validation accuracy")
-
-
-def _in_words(value: object) -> str:
-    return "+".join(map(str, value)) or "linear" if isinstance(value, tuple) else str(value)
-
-
-def apply_point(head: HeadOptions, fit: FitOptions, point: dict) -> tuple[HeadOptions, FitOptions]:
-    """Sets the options that a grid point names."""
-    of_head = {name for name in point if name in _types(HeadOptions)}
-    return (
-        replace(head, **{name: point[name] for name in of_head}),
-        replace(fit, **{name: point[name] for name in point if name not in of_head}),
-    )
-
-
-def parse_grid(grid: tuple[str, ...]) -> dict[str, list]:
-    """Reads `("hidden=0,256+128", "dropout=0,0.3")` into values of the options' own types.
+def read_trials(stage: SweepStage) -> list[Trial]:
+    """The heads to be tried.
 
     Raises:
-        InputError: If a name is no option of a head or of fitting, or a value does not fit.
+        InputError: If the search names an unknown option or a value of the wrong kind.
     """
-    known = _types(HeadOptions) | _types(FitOptions)
-    values: dict[str, list] = {}
-    for entry in grid:
-        name, _, listed = entry.partition("=")
-        name = name.strip().replace("-", "_")
-        if name not in known or not listed:
-            raise InputError(
-                f"--grid expects name=value,value with a name among {', '.join(sorted(known))}; "
-                f"received {entry!r}"
-            )
-        try:
-            values[name] = [_parse(text.strip(), known[name]) for text in listed.split(",")]
-        except ValueError:
-            raise InputError(
-                f"--grid expects values that --{name.replace('_', '-')} takes, received {entry!r}"
-            ) from None
-    return values
+    spaces = read_spaces(stage.grid, option_kinds())
+    trials = []
+    for number, point in enumerate(points_of(spaces, stage.samples, stage.fit.seed)):
+        one = fill(stage, {"sweep": point}, "sweep")
+        # All share a run folder, which otherwise is named after data and backbone.
+        setup = replace(one.setup, run=stage.setup.run_folder.name)
+        trials.append(Trial(number, point, setup, one.use_cuts, one.head, one.fit))
+    return trials
 
 
-def _types(options: type) -> dict[str, typing.Any]:
-    hints = typing.get_type_hints(options)
-    return {field.name: hints[field.name] for field in fields(options)}
+def _groups(trials: Sequence[Trial], plan: Plan) -> Iterator[Group]:
+    """Opens, or makes, the features of each trial, and groups those on the same."""
+    places: dict[Any, list[Trial]] = {}
+    for trial in trials:
+        places.setdefault((trial.setup, trial.use_cuts), []).append(trial)
+    for (setup, use_cuts), here in places.items():
+        with features_stage.open_features(setup) as features:
+            shape = features.joined_shape(use_cuts)[len(setup.backbone.views) > 1 :]
+            key, num_classes = features.key, len(features.class_names)
+        import_keras()
+        for trial in here:
+            check_head(trial.head, num_classes)
+        yield from groups_of(here, key, math.prod(shape), num_classes, plan.seeds)
 
 
-def _parse(text: str, kind: typing.Any) -> object:
-    if typing.get_origin(kind) is tuple:
-        return tuple(int(width) for width in text.split("+") if int(width))
-    if type(None) in typing.get_args(kind):  # such as float | None: None is for the default
-        (kind,) = (one for one in typing.get_args(kind) if one is not type(None))
-    if kind is bool:
-        return _choose(text, {"true": True, "false": False})
-    if typing.get_origin(kind) is typing.Literal:
-        return _choose(text, {choice: choice for choice in typing.get_args(kind)})
-    return kind(text)
+def _train(stage: SweepStage, groups: Sequence[Group], plan: Plan) -> list[Score]:
+    tasks = [(group, plan, stage.journal) for group in groups]
+    if stage.jobs == 1:
+        done = [_work(task) for task in tasks]
+    else:
+        done = in_parallel(_work, tasks, stage.jobs, stage.parallel)
+    return [score for scores in done for score in scores]
 
 
-def _choose(text: str, choices: dict[str, object]) -> object:
-    if text not in choices:
-        raise ValueError(f"expected one of {list(choices)}, received {text!r}")
-    return choices[text]
+def _work(task: tuple[Group, Plan, Journal]) -> list[Score]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a worker is another process
+    return train_group(*task, report=partial(print, "sweep:", flush=True))
+
+
+def _save(
+    stage: SweepStage, winner: Trial, group: Group, plan: Plan, seconds: float
+) -> dict[str, Any]:
+    """Saves the winner as `transfer head` saves its own, and scores it once on the test split.
+
+    Returns:
+        What `sweep.json` says of it.
+    """
+    model, fitted, fit = _trained(stage, winner, group, plan)
+    chosen = HeadStage(winner.setup, winner.head, fit, winner.use_cuts, stage.refit)
+    with features_stage.open_features(winner.setup) as features:
+        names = features.class_names
+        data = load_fold(group, replace(plan, folds=1), 0)
+        scores = head_stage.score(model, data.val, names, "val")
+        if stage.refit:
+            model = head_stage.refit(chosen, features, fitted.best_epoch + 1)
+        saved = head_stage.save(chosen, features, model, fitted, scores, seconds)
+        rows = np.flatnonzero(features_stage.split_of(features, winner.setup.data) == "test")
+        told = {name: saved[name] for name in ("val_accuracy", "val_loss", "refitted")}
+        if not len(rows):
+            print("sweep: there are no test images to score the chosen head on")
+            return told
+        (samples,) = read_samples(features, [rows], winner.use_cuts, stage.setup.memory_budget)
+        test = head_stage.score(model, samples, names, "test")
+    print(f"sweep: the chosen head, scored once on test: {test.accuracy:.4f}, loss {test.loss:.4f}")
+    return {**told, "test_accuracy": test.accuracy, "test_loss": test.loss}
+
+
+def _trained(
+    stage: SweepStage, winner: Trial, group: Group, plan: Plan
+) -> tuple["keras.Model", Fitted, FitOptions]:
+    """The winner with the weights of its best epoch; of several seeds the best by validation."""
+    if plan.folds > 1:  # none of the folds' heads was trained on all training rows
+        data = load_fold(group, replace(plan, folds=1), 0)
+        return *head_stage.train(data, winner.head, winner.fit, "chosen head"), winner.fit
+    bank = restored(group, plan, stage.journal)
+    numbers = numbers_of(plan, [group.trials.index(winner)])
+    number = min(numbers, key=lambda number: rank(bank.fitted(number).best))
+    return bank.head(number), bank.fitted(number), bank.designs[number].fit

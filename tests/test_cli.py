@@ -180,22 +180,6 @@ def test_a_refitted_head_keeps_its_honest_score_and_is_not_fine_tuned(place, cap
     assert "without --refit" in refused(capsys, "finetune", *arguments)
 
 
-def test_sweep_keeps_the_best_head(place, capsys):
-    grid = ["--grid", "hidden=0,8+4", "learning_rate=0.00001,0.01", "--epochs", "4"]
-    arguments = ["sweep", *options(place, *grid)]
-    arguments[arguments.index("run")] = "swept"
-    assert main(arguments) == 0
-    folder = place / "artifacts" / "runs" / "swept"
-    heads = json.loads((folder / "sweep.json").read_text())["heads"]
-    assert len(heads) == 4
-    accuracies = [head["val_accuracy"] for head in heads]
-    assert accuracies == sorted(accuracies, reverse=True)
-    best = json.loads((folder / "head.json").read_text())
-    assert best["val_accuracy"] == pytest.approx(accuracies[0])
-    assert best["head"]["hidden"] == heads[0]["hidden"]
-    assert "4 heads tried" in capsys.readouterr().out
-
-
 def test_spatial_features_and_a_sigmoid_head(place):
     arguments = ["head", *options(place, "--cut", "block_2_add", "--epochs", "3")]
     arguments[arguments.index("run")] = "spatial"
@@ -320,10 +304,6 @@ MISTAKES = {
         "/nowhere/runs/cifar10-mobilenetv2/classifier.keras",
     ),
     "structure without folders": (["structure"], "--source"),
-    "an unknown grid": (
-        ["sweep", "--data", "digits", *SMALL, "--grid", "widht=3"],
-        "learning_rate",
-    ),
 }
 
 
