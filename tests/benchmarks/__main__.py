@@ -10,16 +10,22 @@ import sys
 from pathlib import Path
 
 from pipelines.results import print_table
+from tests.benchmarks import cifar
+from tests.benchmarks.baselines import logistic_path
 from tests.benchmarks.extraction import storing
-from tests.benchmarks.heads import head_training
+from tests.benchmarks.heads import banks, head_training
 from tests.benchmarks.start import second_run
 from tests.benchmarks.store import store
+from tests.benchmarks.sweep import default_sweep
 
 SUBJECTS = {
     "store": store,
     "extraction": storing,
     "start": second_run,
     "heads": lambda: [head_training()],
+    "banks": banks,
+    "logistic": lambda: [logistic_path(cifar.data())],
+    "sweep": default_sweep,
 }
 
 

@@ -60,6 +60,18 @@ def summary(
     }
 
 
+def figure(name: str, value: float, goal: float) -> dict:
+    """A row of the table that is no comparison of times.
+
+    Args:
+        name: What is measured.
+        value: The higher the better.
+        goal: The least that is good enough.
+    """
+    row = dict.fromkeys(summary(name, [(1.0, 1.0)]))
+    return {**row, "what": name, "ratio": round(value, 2), "goal": goal}
+
+
 def short(value: float) -> float | None:
     """A number to three digits; None for nothing."""
     return float(f"{value:.3g}") or None
