@@ -1,13 +1,18 @@
 """Exact baselines beside a sweep's heads: what a head has to beat to be worth its training."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pipelines.halving import Plan, journal_key, load_fold
 from pipelines.journal import Entry, Journal
+from pipelines.leaderboard import in_words
 from pipelines.trials import Group
+from transfer.backbones import BackboneOptions
+from transfer.fitting import FitOptions
+from transfer.heads import HeadOptions
 
 if TYPE_CHECKING:
     from transfer.baselines import LinearPath, NeighbourScores, StandardisedData
@@ -37,7 +42,10 @@ def baselines(
     first_of = {(group.features, group.trials[0].use_cuts): group for group in groups}
     rows = []
     for group in first_of.values() if names else ():
-        alone = Group(group.trials[:1], group.features)
+        # Without the heads' options: the same for another search on the same features.
+        alone = Group(
+            (replace(group.trials[0], head=HeadOptions(), fit=FitOptions()),), group.features
+        )
         key = journal_key(alone, plan) + "-baselines"
         entry = journal.read(key)
         known: dict[str, dict] = dict(entry.notes["rows"]) if entry else {}
@@ -48,16 +56,25 @@ def baselines(
                 report("sweep: baselines are left out, they need all features in memory")
                 continue
             for name in missing:
-                known[name] = {"baseline": name, "features": group.features, **_best(data, name)}
-                report(_in_words(known[name]))
+                known[name] = _best(data, name)
+                report(_in_words(name, known[name]))
             journal.write(key, Entry({"folds": 0, "rows": known}, []))
-        rows += [known[name] for name in names]
+        features = _features_in_words(group)
+        rows += [{"baseline": name, "features": features, **known[name]} for name in names]
     return rows
 
 
-def _in_words(row: Mapping[str, Any]) -> str:
+def _features_in_words(group: Group) -> str:
+    """What the search says of them, or the beginning of their key."""
+    options = {option.name for option in fields(BackboneOptions)} | {"use_cuts"}
+    point = group.trials[0].point
+    told = [f"{name}={in_words(point[name])}" for name in point if name in options]
+    return " ".join(told) or group.features[:8]
+
+
+def _in_words(name: Name, row: Mapping[str, Any]) -> str:
     return (
-        f"sweep: {row['baseline']}, {row['setting']}: val accuracy {row['val_accuracy']:.4f} "
+        f"sweep: {name}, {row['setting']}: val accuracy {row['val_accuracy']:.4f} "
         f"in {row['seconds']} s"
     )
 

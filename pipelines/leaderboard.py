@@ -61,7 +61,7 @@ def show(
         print_table(
             "for comparison, by validation",
             list(baselines[0]),
-            [[_cell(value) for value in row.values()] for row in baselines],
+            [[_cell(name, value) for name, value in row.items()] for row in baselines],
         )
     sweep_plots.plot_leaderboard(columns, rows[:SHOWN], folder / "sweep-leaderboard.png", title)
     accuracies = [score.val_accuracy for _, score in board]
@@ -113,8 +113,10 @@ def _cells(trial: Trial, score: Score, names: Sequence[str], several: bool) -> l
     ]
 
 
-def _cell(value: object) -> object:
-    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else value
+def _cell(name: str, value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.1f}" if name == "seconds" else f"{value:.4f}"
+    return "" if value is None else value
 
 
 def in_words(value: object) -> str:

@@ -62,7 +62,7 @@ class SweepStage:
     """Heads drawn of each search in which something is drawn."""
     rungs: tuple[int, ...] = (2, 6, 14)
     """Epochs after which the worst heads of a group are dropped; none to train all to the end."""
-    keep: float = 0.34
+    keep: float = 0.3
     """Share of heads that stays at a rung."""
     seeds: int = 1
     """Heads per point of the search, with other seeds; ranked by their mean."""

@@ -31,7 +31,7 @@ SMALL = [
 ]
 GRID = [
     *["--grid", "class_weights=none,balanced", "learning_rate=0.0001,0.003,0.02"],
-    *["--epochs", "5", "--rungs", "2"],
+    *["--epochs", "5", "--rungs", "2", "--keep", "0.5"],
 ]
 """Two groups of three heads, of which two stay after the second epoch. Heads of one architecture:
 what is compiled for one group does for the other."""
@@ -246,6 +246,18 @@ def test_baselines_stand_beside_the_heads(swept, place, quick, no_training, monk
     assert result_of(place, "baselines")["baselines"] == baselines
 
 
+def test_baselines_say_which_features_they_are_of_and_outlast_the_search(place, quick, monkeypatch):
+    cuts = ["block_1_depthwise_relu", "block_2_add", "block_1_depthwise_relu+block_2_add"]
+    common = ["--epochs", "1", "--baselines", "ridge", "--grid", f"use_cuts={','.join(cuts)}"]
+    said_by("sweep", *options(place, "told", *common, "l2=0"))
+    baselines = result_of(place, "told")["baselines"]
+    assert [row["features"] for row in baselines] == [f"use_cuts={cut}" for cut in cuts]
+    assert len({row["val_accuracy"] for row in baselines}) > 1
+    monkeypatch.setattr("pipelines.comparison._best", None)
+    said_by("sweep", *options(place, "told", *common, "l2=0.01"))
+    assert result_of(place, "told")["baselines"] == baselines
+
+
 # ---- started again
 
 
@@ -275,7 +287,7 @@ def test_a_finished_sweep_trains_nothing_and_says_the_same(swept, place, no_trai
         ["--test-fraction", "0.2"],
         ["--rungs", "3"],
         ["--rungs"],
-        ["--keep", "0.5"],
+        ["--keep", "0.9"],
         ["--seeds", "2"],
         ["--folds", "2"],
         ["--epochs", "6"],
