@@ -231,7 +231,9 @@ class FeatureFile:
     def _names(self, cuts: Sequence[str] | None) -> Sequence[str]:
         names = cuts or self.cuts
         if unknown := [name for name in names if name not in self.cuts]:
-            raise CacheError(f"expected cuts among {list(self.cuts)}, received {unknown}")
+            raise CacheError(
+                f"--use-cuts expects some of {', '.join(self.cuts)}, received {', '.join(unknown)}"
+            )
         rank = 1 + (len(self.spec.views) > 1)
         if len(names) > 1 and any(len(self.shape(name)) != rank for name in names):
             raise CacheError(

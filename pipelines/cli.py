@@ -62,6 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, CacheError) as error:
         print(f"transfer {words[0]}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(
+            f"transfer {words[0]}: expected to read and write {error.filename}, received: "
+            f"{error.strerror}; check it, or choose another --artifacts",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print(f"transfer {words[0]}: interrupted; the same command goes on", file=sys.stderr)
         return 130
@@ -105,6 +114,7 @@ def parse(stage: str, words: Sequence[str]) -> object:
         if not stop.code:
             raise
         message = _first_paragraph(complaints.getvalue())
+        message = message.removeprefix(f"Error parsing {options.__name__}: ")
         raise InputError(f"{message} (see transfer {stage} --help)") from None
 
 

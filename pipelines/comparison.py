@@ -1,16 +1,14 @@
 """Exact baselines beside a sweep's heads: what a head has to beat to be worth its training."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pipelines.halving import Plan, journal_key, load_fold
 from pipelines.journal import Entry, Journal
-from pipelines.leaderboard import in_words
 from pipelines.trials import Group
-from transfer.backbones import BackboneOptions
 from transfer.fitting import FitOptions
 from transfer.heads import HeadOptions
 
@@ -57,24 +55,17 @@ def baselines(
                 continue
             for name in missing:
                 known[name] = _best(data, name)
-                report(_in_words(name, known[name]))
+                report(_in_words(name, group, known[name]))
             journal.write(key, Entry({"folds": 0, "rows": known}, []))
-        features = _features_in_words(group)
+        features = group.features_in_words or group.features[:8]
         rows += [{"baseline": name, "features": features, **known[name]} for name in names]
     return rows
 
 
-def _features_in_words(group: Group) -> str:
-    """What the search says of them, or the beginning of their key."""
-    options = {option.name for option in fields(BackboneOptions)} | {"use_cuts"}
-    point = group.trials[0].point
-    told = [f"{name}={in_words(point[name])}" for name in point if name in options]
-    return " ".join(told) or group.features[:8]
-
-
-def _in_words(name: Name, row: Mapping[str, Any]) -> str:
+def _in_words(name: Name, group: Group, row: Mapping[str, Any]) -> str:
+    seen = group.features_in_words and f", {group.features_in_words}"
     return (
-        f"sweep: {name}, {row['setting']}: val accuracy {row['val_accuracy']:.4f} "
+        f"sweep: {name}, {row['setting']}{seen}: val accuracy {row['val_accuracy']:.4f} "
         f"in {row['seconds']} s"
     )
 

@@ -13,7 +13,7 @@ from pipelines.features import open_features, split_of
 from pipelines.progress import progress, waiting
 from pipelines.results import read_json, write_json
 from pipelines.scoring import predict_images, rank
-from pipelines.setup import Setup
+from pipelines.setup import Setup, flags_for
 from transfer.augmentation import AugmentOptions
 from transfer.errors import InputError
 from transfer.fitting import FitOptions
@@ -121,9 +121,11 @@ def check_trained_on(features: FeatureFile, head: dict, setup: Setup) -> None:
     """
     folder = setup.run_folder
     if features.key != head["features"]:
+        flags = flags_for(head.get("backbone", {}), setup.backbone)
+        cure = f"give {flags}" if flags else "train a head for these, or use another --run"
         raise InputError(
             f"the head in {folder} was trained on features {head['features'][:16]}, the options "
-            f"given ask for {features.key[:16]}; train a head for these, or use another --run"
+            f"given ask for {features.key[:16]}; {cure}"
         )
     trained = head["val_fraction"], head["test_fraction"]
     given = setup.data.val_fraction, setup.data.test_fraction

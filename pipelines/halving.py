@@ -1,12 +1,12 @@
 """Trains a group of heads rung by rung; after each rung the worst go."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from statistics import fmean, median, pstdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -88,22 +88,25 @@ def train_group(
     """
     import_keras()
     key = journal_key(group, plan)
-    banks = [new_bank(group, plan, fold) for fold in range(plan.folds)]
-    alive, rungs_done = list(range(len(group.trials))), 0
-    if entry := journal.read(key):
-        alive, rungs_done = entry.notes["alive"], entry.notes["rungs_done"]
-        for bank, state, history in zip(banks, entry.states, entry.notes["histories"], strict=True):
-            bank.restore(state, history)
+    entry = journal.read(key)
+    notes: Mapping[str, Any] = {"alive": range(len(group.trials)), "rungs_done": 0}
+    notes = entry.notes if entry else notes
     longest = max(trial.fit.epochs for trial in group.trials)
     ends = [*(rung for rung in plan.rungs if rung < longest), longest]
-    for number, epochs in list(enumerate(ends, start=1))[rungs_done:]:
-        for fold, bank in enumerate(banks):
+    banks: list[HeadBank] = []
+    for number, epochs in list(enumerate(ends, start=1))[notes["rungs_done"] :]:
+        for fold in range(plan.folds):
             data = load_fold(group, plan, fold)
-            bank.fit(data.train, data.val, epochs)
-        last = number == len(ends)
-        best_first = sorted(
-            alive, key=lambda index: rank(asdict(_score(group, plan, banks, index)))
-        )
+            if fold == len(banks):
+                banks.append(_bank(group, plan, data, fold, entry))
+            banks[fold].fit(data.train, data.val, epochs)
+            if plan.folds > 1:  # else two folds would be in memory while the next is read
+                del data
+                forget_folds()
+        scores = [_score(group, plan, banks, index) for index in range(len(group.trials))]
+        last, alive = number == len(ends), list(notes["alive"])
+        # Of equal ones the first of the search, as on the leaderboard: its weights are kept.
+        best_first = sorted(alive, key=lambda index: (rank(asdict(scores[index])), index))
         # At the end only the weights of the best are of use, and the journal stays small.
         stay = best_first[: 1 if last else math.ceil(plan.keep * len(alive))]
         _drop(plan, banks, set(alive) - set(stay))
@@ -113,18 +116,16 @@ def train_group(
             "rungs_done": number,
             "alive": alive,
             "histories": [bank.history for bank in banks],
+            "scores": [
+                asdict(replace(score, finished=index in alive))
+                for index, score in enumerate(scores)
+            ],
         }
         journal.write(key, Entry(notes, [bank.state() for bank in banks]))
-        best = _score(group, plan, banks, best_first[0])
         going_on = "" if last else f", {len(stay)} go on"
-        report(
-            f"{group.description}: epoch {epochs}, best val accuracy {best.val_accuracy:.4f}"
-            + going_on
-        )
-    return [
-        replace(_score(group, plan, banks, index), finished=index in alive)
-        for index in range(len(group.trials))
-    ]
+        best = scores[best_first[0]].val_accuracy
+        report(f"{group.description}: epoch {epochs}, best val accuracy {best:.4f}{going_on}")
+    return [Score(**{**score, "curve": tuple(score["curve"])}) for score in notes["scores"]]
 
 
 def journal_key(group: Group, plan: Plan) -> str:
@@ -133,18 +134,22 @@ def journal_key(group: Group, plan: Plan) -> str:
     return group.key(plan=asdict(plan), versions=versions, format=FORMAT)
 
 
-def new_bank(group: Group, plan: Plan, fold: int) -> "HeadBank":
-    """The group's heads, untrained, `plan.seeds` of each trial next to one another."""
+def _bank(
+    group: Group, plan: Plan, data: TrainingData, fold: int, entry: Entry | None
+) -> "HeadBank":
+    """The group's heads as the journal has them, `plan.seeds` of each trial next to one another."""
     from transfer.bank import Design, HeadBank
 
-    data = load_fold(group, plan, fold)
     designs = [
         Design(trial.head, replace(trial.fit, seed=trial.fit.seed + replica))
         for trial in group.trials
         for replica in range(plan.seeds)
     ]
     shape, seed = data.train.features.shape[1:], group.trials[0].fit.seed
-    return HeadBank(designs, data.mean, data.variance, shape, data.num_classes, seed)
+    bank = HeadBank(designs, data.mean, data.variance, shape, data.num_classes, seed)
+    if entry:
+        bank.restore(entry.states[fold], entry.notes["histories"][fold])
+    return bank
 
 
 def restored(group: Group, plan: Plan, journal: Journal) -> "HeadBank":
@@ -152,9 +157,7 @@ def restored(group: Group, plan: Plan, journal: Journal) -> "HeadBank":
     entry = journal.read(journal_key(group, plan))
     if entry is None:
         raise CacheError(f"expected the journal of {group.description}, found none; sweep again")
-    bank = new_bank(group, plan, 0)
-    bank.restore(entry.states[0], entry.notes["histories"][0])
-    return bank
+    return _bank(group, plan, load_fold(group, plan, 0), 0, entry)
 
 
 def load_fold(group: Group, plan: Plan, fold: int) -> TrainingData:
@@ -165,6 +168,11 @@ def load_fold(group: Group, plan: Plan, fold: int) -> TrainingData:
     """
     trial = group.trials[0]
     return _load(trial.setup, group.features, trial.use_cuts, plan.folds, fold)
+
+
+def forget_folds() -> None:
+    """Gives back the memory of the rows that `load_fold` keeps."""
+    _load.cache_clear()
 
 
 @lru_cache(maxsize=1)

@@ -91,14 +91,23 @@ def read_training_data(
     if rows is None:
         split = features_stage.split_of(features, setup.data)
         rows = [np.flatnonzero(split == name) for name in ("train", "val")]
-    if not len(rows[1]):
+    check_rows(*rows)
+    train, val = read_samples(features, rows, cuts, setup.memory_budget)
+    mean, variance = feature_statistics(train.features)
+    return TrainingData(train, val, mean, variance, len(features.class_names))
+
+
+def check_rows(train: np.ndarray, val: np.ndarray) -> None:
+    """Checks that there is something to choose the best epoch by.
+
+    Raises:
+        InputError: If there are no validation rows.
+    """
+    if not len(val):
         raise InputError(
             "training expects validation images to choose the best epoch, received none; "
             "raise --val-fraction"
         )
-    train, val = read_samples(features, rows, cuts, setup.memory_budget)
-    mean, variance = feature_statistics(train.features)
-    return TrainingData(train, val, mean, variance, len(features.class_names))
 
 
 def train(
@@ -189,6 +198,7 @@ def save(
         "features": features.key,
         "val_fraction": stage.setup.data.val_fraction,
         "test_fraction": stage.setup.data.test_fraction,
+        "backbone": asdict(stage.setup.backbone),
         "cuts": list(cuts),
         "class_names": list(features.class_names),
         "best_epoch": fitted.best_epoch + 1,

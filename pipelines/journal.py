@@ -1,7 +1,8 @@
 """The journal of a sweep: after each rung what a group of heads has come to, and its weights."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cache.durable import remove_leftovers, whole_file
+from cache.lock import entry_lock
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,17 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def remove_leftovers(self) -> None:
-        """Removes what killed sweeps were writing; only while none is at work in the folder."""
-        remove_leftovers(self._folder)
+    @contextmanager
+    def locked(self, on_wait: Callable[[str], None]) -> Iterator[None]:
+        """Waits until no other sweep is at work in the folder, and holds others off.
+
+        Args:
+            on_wait: Called once, if there is something to wait for, with the words who holds it.
+        """
+        with entry_lock(self._folder, on_wait) as held:
+            if held:
+                remove_leftovers(self._folder)
+            yield
 
     def write(self, key: str, entry: Entry) -> None:
         """Replaces what is known of a group.
@@ -71,7 +81,8 @@ class Journal:
         except FileNotFoundError:
             return None
         except Exception as error:  # a damaged zip raises anything; training again mends it
-            print(f"sweep: {self._path(key)} cannot be read ({error}); its heads train again")
+            why = type(error).__name__
+            print(f"sweep: {self._path(key)} is damaged ({why}); its heads train again")
             return None
         return Entry(notes, states)
 

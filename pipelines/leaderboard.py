@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.halving import Score
 from pipelines.results import print_table
+from pipelines.space import in_words
 from pipelines.trials import Trial
 
 SHOWN = 20
@@ -27,7 +28,10 @@ def _order(score: Score) -> tuple[float, bool, float]:
 
 
 def show(
-    board: Sequence[tuple[Trial, Score]], baselines: Sequence[Mapping[str, Any]], folder: Path
+    board: Sequence[tuple[Trial, Score]],
+    baselines: Sequence[Mapping[str, Any]],
+    folder: Path,
+    folds: int = 1,
 ) -> dict[str, Any]:
     """Prints the leaderboard and writes `sweep.csv` and pictures.
 
@@ -35,6 +39,7 @@ def show(
         board: From `ranked`.
         baselines: Rows of another table, from `comparison.baselines`.
         folder: Of the run.
+        folds: Of the heads' cross-validation; baselines have none.
 
     Returns:
         How many heads were tried, the median accuracy, and how far the best is ahead of it.
@@ -55,24 +60,27 @@ def show(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "sweep.csv").open("w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
-    title = f"{len(board)} heads tried, the best {min(SHOWN, len(rows))} by validation"
+    tried = f"{len(board)} heads tried" if len(board) > 1 else "1 head tried"
+    title = f"{tried}, the best {min(SHOWN, len(rows))} by validation"
     print_table(title, columns, rows[:SHOWN])
     if baselines:
         print_table(
-            "for comparison, by validation",
+            "for comparison, on the validation split"
+            + ("; the heads above are cross-validated, on more images" if folds > 1 else ""),
             list(baselines[0]),
             [[_cell(name, value) for name, value in row.items()] for row in baselines],
         )
     sweep_plots.plot_leaderboard(columns, rows[:SHOWN], folder / "sweep-leaderboard.png", title)
     accuracies = [score.val_accuracy for _, score in board]
+    parameters = folder / "sweep-parameters.png"
+    parameters.unlink(missing_ok=True)
     if names:
-        points = [trial.point for trial, _ in board]
-        sweep_plots.plot_parameters(points, accuracies, folder / "sweep-parameters.png")
+        sweep_plots.plot_parameters([trial.point for trial, _ in board], accuracies, parameters)
     curves = [(range(1, len(score.curve) + 1), score.curve) for _, score in board]
     sweep_plots.plot_rungs(curves, folder / "sweep-rungs.png")
     middle = median(accuracies)
     print(
-        f"sweep: {len(board)} heads tried; the best is {accuracies[0] - middle:.4f} ahead of the "
+        f"sweep: {tried}; the best is {accuracies[0] - middle:.4f} ahead of the "
         "median head in validation accuracy"
     )
     return {
@@ -117,10 +125,3 @@ def _cell(name: str, value: object) -> object:
     if isinstance(value, float):
         return f"{value:.1f}" if name == "seconds" else f"{value:.4f}"
     return "" if value is None else value
-
-
-def in_words(value: object) -> str:
-    """An option's value as `--grid` takes it."""
-    if isinstance(value, tuple):
-        return "+".join(map(str, value)) or "0"
-    return "default" if value is None else str(value)

@@ -63,6 +63,9 @@ def run(stage: RatesStage) -> dict:
     suggestion = suggest(rates, losses)
     folder = stage.setup.run_folder
     folder.mkdir(parents=True, exist_ok=True)
+    best = int(np.argmin(losses))
+    if best in (0, len(rates) - 1):
+        print("rates: the best loss is at the edge of the rates; widen --lowest or --highest")
     picture = plot_rate_range(rates, losses, suggestion, folder / "rates.png")
     result = {
         "rates": rates.tolist(),

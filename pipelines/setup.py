@@ -1,9 +1,10 @@
 """What all stages share: which images, which backbone, where results go."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cache import FORMAT_VERSION, FeatureSpec, entry_path
 from pipelines.index import FileIndex, index_path
@@ -90,3 +91,21 @@ class Setup:
             keras=".".join(version("keras").split(".")[:2]),
             format_version=FORMAT_VERSION,
         )
+
+
+def flags_for(wanted: Mapping[str, Any], given: BackboneOptions) -> str:
+    """The flags that make the options given those wanted; empty if they are.
+
+    Args:
+        wanted: Options of a backbone, tuples or lists; what is missing is as given.
+        given: Those of now.
+    """
+    flags = []
+    for name, value in asdict(given).items():
+        listed, theirs = (
+            list(one) if isinstance(one, tuple | list) else [one]
+            for one in (value, wanted.get(name, value))
+        )
+        if listed != theirs:
+            flags.append(" ".join(["--" + name.replace("_", "-"), *map(str, theirs)]))
+    return " ".join(flags)

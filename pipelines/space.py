@@ -143,6 +143,13 @@ def _refusal(expected: str, received: str) -> InputError:
     return InputError(f"--grid expects {expected}; received {received}")
 
 
+def in_words(value: object) -> str:
+    """An option's value as a word of the search."""
+    if isinstance(value, tuple):
+        return "+".join(map(str, value)) or "0"
+    return "default" if value is None else str(value)
+
+
 # ---- words
 
 

@@ -13,7 +13,16 @@ import numpy as np
 from pipelines import comparison, leaderboard
 from pipelines import features as features_stage
 from pipelines import head as head_stage
-from pipelines.halving import Plan, Score, load_fold, numbers_of, restored, train_group
+from pipelines.halving import (
+    Plan,
+    Score,
+    fold_rows,
+    forget_folds,
+    load_fold,
+    numbers_of,
+    restored,
+    train_group,
+)
 from pipelines.head import HeadStage
 from pipelines.journal import Journal
 from pipelines.parallel import Backend, in_parallel
@@ -21,7 +30,7 @@ from pipelines.recipes import fill
 from pipelines.results import write_json
 from pipelines.samples import read_samples
 from pipelines.scoring import rank
-from pipelines.setup import Setup
+from pipelines.setup import Setup, flags_for
 from pipelines.space import points_of, read_spaces
 from pipelines.trials import Group, Trial, groups_of, option_kinds
 from transfer.errors import InputError
@@ -83,6 +92,8 @@ class SweepStage:
         for name in ("samples", "seeds", "folds", "jobs"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} expects at least 1, received {getattr(self, name)}")
+        if self.seeds > 1 and any(word.split("=")[0].strip() == "seed" for word in self.grid):
+            raise InputError("--seeds expects no seed in --grid, received both; give one of them")
         if not 0 < self.keep <= 1:
             raise InputError(f"--keep expects a share above 0 and up to 1, received {self.keep}")
         if list(self.rungs) != sorted(set(self.rungs)) or min(self.rungs, default=1) < 1:
@@ -106,14 +117,23 @@ def run(stage: SweepStage) -> dict:
     trials = read_trials(stage)
     plan = Plan(stage.rungs, stage.keep, stage.seeds, stage.folds)
     groups = list(_groups(trials, plan))
-    stage.journal.remove_leftovers()
-    # First, since memory that banks had is not all given back.
+    with stage.journal.locked(lambda holder: print(f"sweep: waiting for {holder}")):
+        return _sweep(stage, trials, groups, plan)
+
+
+def _sweep(stage: SweepStage, trials: Sequence[Trial], groups: Sequence[Group], plan: Plan) -> dict:
+    # Baselines first, since memory that banks had is not all given back.
     baselines = comparison.baselines(groups, stage.baselines, stage.journal)
     started = time.monotonic()
     scores = _train(stage, groups, plan)
     print(f"sweep: trained in {time.monotonic() - started:.1f} s")
     board = leaderboard.ranked(trials, scores)
-    summary = leaderboard.show(board, baselines, stage.setup.run_folder)
+    if not any(math.isfinite(score.val_loss) for score in scores):
+        raise InputError(
+            f"sweep expects a head that learns, received {len(scores)} that diverged, and saved "
+            "none; search lower values of learning_rate or l2"
+        )
+    summary = leaderboard.show(board, baselines, stage.setup.run_folder, plan.folds)
     # Of heads that were dropped no weights are left; where val_loss chooses epochs, one may lead.
     winner, score = next(pair for pair in board if pair[1].finished)
     (group,) = (group for group in groups if winner in group.trials)
@@ -153,6 +173,10 @@ def _groups(trials: Sequence[Trial], plan: Plan) -> Iterator[Group]:
     for (setup, use_cuts), here in places.items():
         with features_stage.open_features(setup) as features:
             shape = features.joined_shape(use_cuts)[len(setup.backbone.views) > 1 :]
+            split = features_stage.split_of(features, setup.data)
+            for folds in {1, plan.folds}:  # the winner is trained and judged on the usual split
+                for rows in fold_rows(split, features.labels, folds):
+                    head_stage.check_rows(*rows)
             key, num_classes = features.key, len(features.class_names)
         import_keras()
         for trial in here:
@@ -165,6 +189,7 @@ def _train(stage: SweepStage, groups: Sequence[Group], plan: Plan) -> list[Score
     if stage.jobs == 1:
         done = [_work(task) for task in tasks]
     else:
+        forget_folds()  # workers read their own
         done = in_parallel(_work, tasks, stage.jobs, stage.parallel)
     return [score for scores in done for score in scores]
 
@@ -188,9 +213,13 @@ def _save(
         names = features.class_names
         data = load_fold(group, replace(plan, folds=1), 0)
         scores = head_stage.score(model, data.val, names, "val")
+        del data
+        forget_folds()
         if stage.refit:
             model = head_stage.refit(chosen, features, fitted.best_epoch + 1)
         saved = head_stage.save(chosen, features, model, fitted, scores, seconds)
+        if flags := flags_for(saved["backbone"], stage.setup.backbone):
+            print(f"sweep: evaluate and finetune take the chosen head with {flags}")
         rows = np.flatnonzero(features_stage.split_of(features, winner.setup.data) == "test")
         told = {name: saved[name] for name in ("val_accuracy", "val_loss", "refitted")}
         if not len(rows):

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, get_type_hints
 
 from pipelines.setup import Setup
+from pipelines.space import in_words
 from transfer.backbones import BackboneOptions
 from transfer.fitting import FitOptions
 from transfer.heads import HeadOptions
@@ -53,6 +54,13 @@ class Group:
     features: str
 
     @property
+    def features_in_words(self) -> str:
+        """What the search says of backbone and cuts; empty if nothing."""
+        options = {option.name for option in fields(BackboneOptions)} | {"use_cuts"}
+        point = self.trials[0].point
+        return " ".join(f"{name}={in_words(point[name])}" for name in point if name in options)
+
+    @property
     def description(self) -> str:
         """Number and architecture of the heads in words."""
         trial, number = self.trials[0], len(self.trials)
@@ -61,7 +69,8 @@ class Group:
         norm = " and batch norm" if layers and trial.head.batch_norm else ""
         heads = f"{number} head{'s' if number > 1 else ''}"
         dropped = ", dropout" if trial.head.dropout else ""
-        return f"{heads} {kind}{norm}{dropped}, {trial.fit.optimizer}"
+        seen = self.features_in_words and f", {self.features_in_words}"
+        return f"{heads} {kind}{norm}{dropped}, {trial.fit.optimizer}{seen}"
 
     def key(self, **plan: Any) -> str:
         """Digest of all that decides what training the group comes to.

@@ -336,6 +336,28 @@ def test_a_head_that_diverges_stops_and_changes_nothing_for_the_others():
     assert not any(np.isnan(values).any() for values in stopped.values())
 
 
+def test_rows_that_fill_up_batches_do_no_harm():
+    # Far from zero: a row of zeros would be 100 deviations away, and its loss infinite.
+    rng = np.random.default_rng(0)
+    features = rng.normal(100, 1, (100, 12)).astype(np.float32)
+    labels, val_rows = rng.integers(0, 3, 100), slice(0, 50)
+    steep = {"hidden": (4,), "activation": "exponential", "l2": 0.0}
+    bank = new_bank(
+        [design(seed, steep, batch_size=32) for seed in range(4)],
+        statistics=feature_statistics(features),
+    )
+    bank.fit(Samples(features, labels), Samples(features[val_rows], labels[val_rows]), 2)
+    assert all(np.isfinite(history["val_loss"]).all() for history in bank.history)
+
+
+@pytest.mark.parametrize("samples", [(TRAIN, 0), (0, VAL)])
+def test_a_bank_needs_rows(samples):
+    nothing = Samples(FEATURES[:0], LABELS[:0])
+    train, val = (one or nothing for one in samples)
+    with pytest.raises(InputError, match="expects training and validation rows"):
+        new_bank(linear()).fit(train, val, 1)
+
+
 def saved_and_loaded(bank, designs, **options):
     """A new bank that goes on from what was written to a file."""
     file = io.BytesIO()
@@ -447,7 +469,7 @@ def test_rows_come_in_the_order_that_the_seed_and_the_epoch_decide():
 
 
 def test_chunks_and_pieces_do_not_matter(monkeypatch):
-    # 50 batches as 17, 17 and 16; 200 validation rows 30 at a time.
+    # 50 batches as 17, 17 and 16; 200 validation rows 29 at a time.
     monkeypatch.setattr(transfer.bank, "CHUNK_BYTES", 20 * 4 * BATCH * 12)
     monkeypatch.setattr(transfer.bank, "PREDICTION_BYTES", 30 * 4 * 3 * 5)
     shapes, whole = [], trained_linear()

@@ -304,6 +304,7 @@ MISTAKES = {
         "/nowhere/runs/cifar10-mobilenetv2/classifier.keras",
     ),
     "structure without folders": (["structure"], "--source"),
+    "no folder": (["features", *DIGITS, "--artifacts", "/dev/null/x"], "/dev/null/x"),
 }
 
 

@@ -221,6 +221,20 @@ def test_the_first_of_equal_epochs_is_the_best():
     assert best_epoch([0.5, 0.1, 0.1], "val_loss") == 1
 
 
+def test_an_epoch_without_a_number_is_never_the_best():
+    assert best_epoch([0.5, 0.1, np.nan, np.nan], "val_loss") == 1
+    assert best_epoch([np.nan, 0.5, 0.9, np.nan], "val_accuracy") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", -1), ("warmup_epochs", float("nan")), ("weight_decay", -0.1), ("decay", -1.0)],
+)
+def test_options_that_cannot_work_are_refused(name, value):
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} expects"):
+        FitOptions(**{name: value})
+
+
 def test_training_rows_reach_the_model_shuffled():
     # Sorted labels in one batch order would leave the last class on top; shuffling mends it.
     features, labels = problem(900, noise=0)

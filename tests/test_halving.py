@@ -305,6 +305,18 @@ def test_no_dropped_head_leads_the_board(case, scripted, tmp_path_factory):
     assert ranked(group.trials, scores)[0][1].finished
 
 
+def test_of_equal_heads_the_first_of_the_search_keeps_its_weights(scripted, journal):
+    # The second leads at the rung; at the end both are the same.
+    scripted.script = np.full((1, 2, 9, 2), 0.5)
+    scripted.script[0, 1, :2, 0] = 0.6
+    scripted.script[0, :, 2, 0] = 1.0
+    fits = [FitOptions(epochs=3, patience=9)] * 2
+    group, plan = group_of(Setup(), fits), Plan((2,), 1.0, 1, 1)
+    scores = train_group(group, plan, journal)
+    assert ranked(group.trials, scores)[0][0] == group.trials[0]
+    assert sorted(restored(group, plan, journal)._best) == [0]
+
+
 def test_heads_that_have_all_stopped_are_no_cause_for_warnings(scripted, journal, recwarn):
     # At the first rung both have waited long enough; the bank has nobody to train after that.
     scripted.script = np.full((1, 2, 9, 2), 0.5)

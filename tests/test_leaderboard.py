@@ -83,7 +83,8 @@ def test_the_file_has_all_heads_and_the_terminal_the_best(size, tmp_path, capsys
     assert summary["median_val_accuracy"] == pytest.approx(np.median(accuracies), abs=1e-4)
     lead = accuracies[0] - np.median(accuracies)
     assert summary["lead_over_median"] == pytest.approx(lead, abs=1e-4)
-    assert f"{size} heads tried; the best is {summary['lead_over_median']:.4f} ahead" in said
+    tried = f"{size} heads tried" if size > 1 else "1 head tried"
+    assert f"{tried}; the best is {summary['lead_over_median']:.4f} ahead" in said
     rows = [line for line in said.splitlines() if line.startswith("│")]
     assert len(rows) == min(size, 20)
     assert all(f"{accuracies[place]:.4f}" in row for place, row in enumerate(rows))

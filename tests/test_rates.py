@@ -169,6 +169,18 @@ def test_the_command_writes_rates_and_a_picture(place):
         assert image.format == "PNG" and min(image.size) > 200
 
 
+@pytest.mark.parametrize(("slope", "at_the_edge"), [(1, True), (-1, True), (0, False)])
+def test_a_best_rate_at_the_edge_is_said(slope, at_the_edge, place, monkeypatch, capsys):
+    def losses(stage, data, rates):
+        places = np.linspace(-1, 1, len(rates))
+        return 2 + slope * places + (slope == 0) * places**2
+
+    monkeypatch.setattr("pipelines.rates.losses_at", losses)
+    assert main(command(place)) == 0
+    said = capsys.readouterr().out
+    assert ("widen --lowest or --highest" in said) == at_the_edge
+
+
 def test_a_rate_that_diverged_is_null(place):
     assert main(command(place, "--number", "6", "--lowest", "0.001", "--highest", "1e38")) == 0
     losses = json.loads((place / "runs" / "run" / "rates.json").read_text())["val_loss"]

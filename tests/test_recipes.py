@@ -90,7 +90,7 @@ def test_what_no_stage_reads_is_refused(tmp_path, text):
         ("backbone", "image_size", "abc", "str"),
         ("backbone", "backbone", 3, "int is not an instance of str"),
         ("backbone", "cut", [1], "item 0"),
-        ("head", "hidden", 512, "int is not a tuple"),
+        ("head", "hidden", 512, "int is not a list"),
         ("head", "schedule", "cosinus", "'cosine'"),
         ("head", "epochs", True, "received true"),
         ("head", "epochs", 2.5, "float"),

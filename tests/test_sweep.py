@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from PIL import Image
 
 from cache import FeatureFile
 from pipelines.cli import main
+from pipelines.journal import Journal
 from transfer.bank import HeadBank
 from transfer.compiled import compiled
 
@@ -310,7 +312,7 @@ def test_a_damaged_journal_is_said_and_its_heads_train_again(place, swept, quick
     truncated.write_bytes(whole[: len(whole) // 2])
     kept = flipped.read_bytes()
     said = said_by(*command)
-    (line,) = [line for line in said.splitlines() if "cannot be read" in line]
+    (line,) = [line for line in said.splitlines() if "is damaged" in line]
     assert str(truncated) in line and "train again" in line
     assert said.count("best val accuracy") == 2  # the rungs of one group
     assert flipped.read_bytes() == kept
@@ -404,7 +406,7 @@ def test_several_jobs_come_to_the_same_table(swept, place, quick):
 # ---- over cache entries
 
 
-def test_one_leaderboard_over_several_feature_files(place):
+def test_one_leaderboard_over_several_feature_files(place, capsys):
     """Size, views, cuts and cuts used are searched; only one head can learn anything."""
     grid = ["image_size=40", "views=identity+flip", "use_cuts=block_1_depthwise_relu"]
     grid += ["hidden=16", "learning_rate=0.02"]
@@ -435,7 +437,11 @@ def test_one_leaderboard_over_several_feature_files(place):
         assert features.spec.views == ("identity", "flip")
     # The winner's own setup went into the export, and is what the other stages ask for.
     exported = ["--models", str(place / "runs" / "entries" / "classifier.keras")]
-    own = ["--image-size", "40", "--views", "identity", "flip", "--no-pictures"]
+    own = ["--image-size", "40", "--views", "identity", "flip"]
+    assert f"take the chosen head with {' '.join(own)}" in said
+    refusal = refused(capsys, "evaluate", *options(place, "entries", *exported))
+    assert f"give {' '.join(own)}" in refusal
+    own.append("--no-pictures")
     said_by("evaluate", *options(place, "entries", *own, *exported, "--split", "val"))
     models = result_of(place, "entries", "evaluation-val.json")["models"]
     for name in ("head", "classifier"):
@@ -550,6 +556,12 @@ MISTAKES = {
     "an unknown view": (["--grid", "views=upside-down"], "upside-down"),
     "one output for ten classes": (["--grid", "output=sigmoid"], "--output sigmoid"),
     "too many folds": (["--folds", "99", "--grid", "l2=0"], "--folds expects"),
+    "a seed twice": (["--seeds", "2", "--grid", "seed=0,1"], "--seeds expects no seed in --grid"),
+    "a seed below zero": (["--grid", "seed=-1"], "--seed expects at least 0"),
+    "no rows to choose by after folds": (
+        ["--folds", "2", "--val-fraction", "0", "--grid", "l2=0"],
+        "raise --val-fraction",
+    ),
     "no rows to judge by": (["--val-fraction", "0", "--grid", "l2=0"], "--val-fraction"),
 }
 
@@ -558,6 +570,33 @@ MISTAKES = {
 def test_a_mistake_is_one_clear_line(mistake, place, capsys):
     more, words = MISTAKES[mistake]
     assert words in refused(capsys, *sweep(place, "mistakes", *more))
+
+
+def test_where_all_heads_diverge_nothing_is_saved(place, capsys):
+    grid = ["--grid", "learning_rate=1e10", "optimizer=sgd", "--epochs", "2"]
+    assert "received 1 that diverged" in refused(capsys, *sweep(place, "all diverged", *grid))
+    assert [path.name for path in (place / "runs" / "all diverged").iterdir()] == ["sweep"]
+
+
+def test_a_second_sweep_in_the_folder_waits_for_the_first(swept, place, quick, monkeypatch):
+    said = []
+    monkeypatch.setattr("cache.lock._holder", lambda path: "another")
+    with Journal(place / "runs" / "swept" / "sweep").locked(lambda holder: None):
+        second = threading.Thread(
+            target=lambda: said.append(said_by(*sweep(place, "swept", *GRID))), daemon=True
+        )
+        second.start()
+        second.join(2)
+        assert second.is_alive() and not said
+    second.join(60)
+    assert "sweep: waiting for another" in said[0]
+
+
+def test_the_journal_removes_what_a_kill_left_once_it_is_alone(tmp_path):
+    leftover = tmp_path / ".some.npz.host.1.2.tmp"
+    leftover.touch()
+    with Journal(tmp_path).locked(lambda holder: None):
+        assert not leftover.exists()
 
 
 def test_a_head_that_cannot_be_built_is_refused_before_any_trains(place, capsys, no_training):

@@ -18,8 +18,10 @@ from keras import ops
 
 from transfer.batches import ShuffledBatches, feature_batches
 from transfer.compiled import compiled, gradients
+from transfer.errors import InputError
 from transfer.fitting import FitOptions, Fitted, best_epoch, class_weights
-from transfer.heads import HeadOptions, build_head
+from transfer.heads import HeadOptions, build_head, check_head
+from transfer.metrics import SMALLEST_PROBABILITY
 from transfer.samples import Samples
 from transfer.schedules import learning_rates, plateau_falls
 from transfer.stacked import Architecture, Dropout, forward, losses, probabilities
@@ -36,8 +38,6 @@ COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 """Of a head's history."""
 FIT_VECTORS = ("weight_decay", "momentum", "beta_1", "beta_2", "label_smoothing")
 """Options of fitting that the compiled loop takes as vectors over heads."""
-CLIPPED = 1e-7
-"""Least probability in a loss, as in Keras."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,13 @@ def stack_key(design: Design) -> Hashable:
 class HeadBank:
     """Heads of one architecture, trained together on the same batches.
 
-    Each head ends with the weights that it would have alone, up to the order of sums in float32:
-    initial weights and dropout masks come from its own seed; its learning rate, schedule, weight
-    decay, momentum or betas, dropout, label smoothing, penalty and patience are its own. Scores are
-    those that count: validation accuracy and loss of the mean over the views of an image, without
-    smoothing or penalty. A head that stops keeps its best epoch, and costs nothing more as soon as
-    a quarter of the bank has stopped.
+    An epoch leaves each head with the weights that it would have alone on the same order of rows,
+    up to the order of sums in float32: initial weights and dropout masks come from its own seed;
+    its learning rate, schedule, weight decay, momentum or betas, dropout, label smoothing, penalty
+    and patience are its own. Scores are those that count: validation accuracy and loss of the mean
+    over the views of an image, without smoothing or penalty. (`fit_head` has both in its val_loss:
+    where that is monitored it may stop, or choose its epoch, otherwise.) A head that stops keeps
+    its best epoch, and costs nothing more as soon as a quarter of the bank has stopped.
 
     Args:
         designs: One a head, of one `stack_key`.
@@ -93,7 +94,7 @@ class HeadBank:
 
     Raises:
         ValueError: If there are no designs, or they cannot be stacked.
-        InputError: As `build_head`.
+        InputError: As `check_head`.
     """
 
     def __init__(
@@ -108,6 +109,8 @@ class HeadBank:
         keys = {stack_key(design) for design in designs}
         if len(keys) != 1:
             raise ValueError(f"a bank expects designs of one stack key, received {keys}")
+        for design in designs:
+            check_head(design.head, num_classes)
         self.designs = tuple(designs)
         self._statistics, self._shape = (mean, variance), tuple(feature_shape)
         self._num_classes, self._seed = num_classes, seed
@@ -137,8 +140,15 @@ class HeadBank:
             report: Called after each epoch with the number of epochs done.
 
         Raises:
-            Exception: Whatever reading features from disk raises.
+            InputError: If there are no training or no validation rows.
+            Exception: Whatever reading features from disk raises. The bank is then in the middle
+                of an epoch: go on with `restore`, not with `fit`.
         """
+        if not len(train.labels) or not len(val.labels):
+            raise InputError(
+                f"a bank expects training and validation rows, received {len(train.labels)} and "
+                f"{len(val.labels)}"
+            )
         self._state = self._state or self._initial_state()
         options = self.designs[0].fit
         batches = feature_batches(
@@ -167,7 +177,11 @@ class HeadBank:
         self._keep(~np.isin(self._places, numbers))
 
     def fitted(self, number: int) -> Fitted:
-        """History and best epoch of a head, also of one that was dropped."""
+        """History and best epoch of a head, also of one that was dropped.
+
+        Raises:
+            ValueError: If it was never trained.
+        """
         history, monitor = self.history[number], self.designs[number].fit.monitor
         return Fitted(history, best_epoch(history[monitor], monitor), monitor)
 
@@ -273,7 +287,7 @@ class HeadBank:
         settings, train = _tensors(self._settings()), _trainer(self._architecture)
         first_step = self.epochs_done * len(batches)
         totals = [np.zeros(len(self._places)), np.zeros(len(self._places))]
-        for chunk in _ahead(_chunks(batches, self._class_weights(labels))):
+        for chunk in _ahead(_chunks(batches, math.prod(self._shape), self._class_weights(labels))):
             chunk["rates"] = self._rates(len(batches), first_step, len(chunk["counts"]))
             num_steps = int(np.count_nonzero(chunk["counts"]))
             bounds = np.array([first_step, num_steps], np.int32)
@@ -329,10 +343,10 @@ class HeadBank:
         """Per head validation loss and accuracy of the images, each `(heads,)`."""
         width = max(self._num_classes, *self._architecture.hidden, 1)
         num_rows = PREDICTION_BYTES // (4 * width * len(self._places))
-        judge = _judge(self._architecture, val.views)
+        judge = _scorer(self._architecture, val.views)
         settings = _tensors(self._settings())
         totals = [np.zeros(len(self._places)), np.zeros(len(self._places))]
-        for piece in _pieces(val, min(1024, max(1, num_rows))):
+        for piece in _pieces(val, min(1024, num_rows)):
             totals = _added(totals, judge(self._state, settings, _tensors(piece)))
         return [total * val.views / len(val.labels) for total in totals]
 
@@ -383,15 +397,16 @@ def _added(totals: Sequence[np.ndarray], sums: Sequence) -> list[np.ndarray]:
     return [old + ops.convert_to_numpy(new) for old, new in zip(totals, sums, strict=True)]
 
 
-def _chunks(batches: ShuffledBatches, class_weights: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-    """Yields an epoch's batches some at a time, all of one shape, filled up with zeros.
+def _chunks(
+    batches: ShuffledBatches, num_features: int, class_weights: np.ndarray
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields an epoch's batches some at a time, all of one shape, filled up with a row of theirs.
 
     Yields:
         `features (steps, rows, num_features)` and `labels (steps, rows)` of each batch,
-        `row_weights` likewise, 0 where there is no row, and `counts (steps,)` of the rows there
-        are.
+        `row_weights` likewise, 0 where a row only fills up, and `counts (steps,)` of the others.
     """
-    rows, num_features = len(batches.chosen(0)), math.prod(batches[0][0].shape[1:])
+    rows = len(batches.chosen(0))
     most = max(1, CHUNK_BYTES // (4 * rows * num_features))
     num_chunks = math.ceil(len(batches) / most)
     steps = math.ceil(len(batches) / num_chunks)
@@ -405,6 +420,8 @@ def _chunks(batches: ShuffledBatches, class_weights: np.ndarray) -> Iterator[dic
         for step, index in enumerate(range(first, min(first + steps, len(batches)))):
             features, labels = batches[index]
             count = len(labels)
+            # Of a row of zeros the loss might overflow, and NaN times 0 is NaN.
+            chunk["features"][step] = features[0].ravel()
             chunk["features"][step, :count] = features.reshape(count, -1)
             chunk["labels"][step, :count] = labels
             chunk["row_weights"][step, :count] = class_weights[labels]
@@ -413,11 +430,11 @@ def _chunks(batches: ShuffledBatches, class_weights: np.ndarray) -> Iterator[dic
 
 
 def _pieces(val: Samples, num_samples: int) -> Iterator[dict[str, np.ndarray]]:
-    """Yields whole images, all of one shape, filled up with zeros.
+    """Yields whole images, all pieces of one shape, filled up with a row of theirs.
 
     Yields:
-        `features (samples, num_features)`, `labels (images,)`, and `mask` likewise, 0 where there
-        is no image.
+        `features (samples, num_features)`, `labels (images,)`, and `mask` likewise, 0 where an
+        image only fills up.
     """
     done = 0
     features = val.features
@@ -425,7 +442,9 @@ def _pieces(val: Samples, num_samples: int) -> Iterator[dict[str, np.ndarray]]:
         most, found = len(features), iter([features])
     else:
         most, found = features.rows_per_block * val.views, features.blocks()
-    size = val.views * max(1, min(num_samples, most) // val.views)
+    most_images = most // val.views
+    number = math.ceil(most_images / max(1, num_samples // val.views))
+    size = val.views * math.ceil(most_images / number)  # about equal: what fills up costs as much
     for block in found:
         for start in range(0, len(block), size):
             values = block[start : start + size]
@@ -435,6 +454,7 @@ def _pieces(val: Samples, num_samples: int) -> Iterator[dict[str, np.ndarray]]:
                 "labels": np.zeros(size // val.views, np.int32),
                 "mask": np.zeros(size // val.views, np.float32),
             }
+            piece["features"][:] = values[0].ravel()
             piece["features"][: len(values)] = values.reshape(len(values), -1)
             piece["labels"][:images] = val.image_labels[done : done + images]
             piece["mask"][:images] = 1
@@ -448,7 +468,7 @@ def _trainer(architecture: Architecture) -> Callable:
 
 
 @cache
-def _judge(architecture: Architecture, views: int) -> Callable:
+def _scorer(architecture: Architecture, views: int) -> Callable:
     return compiled(partial(_score, architecture, views))
 
 
@@ -520,7 +540,7 @@ def _score(
     heads, samples, num_classes = values.shape
     values = ops.mean(ops.reshape(values, (heads, samples // views, views, num_classes)), 2)
     picked = ops.sum(values * ops.one_hot(piece["labels"], num_classes, dtype="float32"), -1)
-    loss = -ops.log(ops.maximum(picked, CLIPPED))
+    loss = -ops.log(ops.maximum(picked, SMALLEST_PROBABILITY))
     # Where there are no numbers, the first class would be the most probable one.
     right = _right(values, piece["labels"]) * ops.cast(ops.isfinite(loss), "float32")
     return ops.sum(loss * piece["mask"], 1), ops.sum(right * piece["mask"], 1)

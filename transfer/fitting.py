@@ -70,6 +70,12 @@ class FitOptions:
         rate = self.learning_rate
         if rate is not None and not 0 < rate < math.inf:
             raise InputError(f"--learning-rate expects more than 0, received {rate}")
+        for name in ("warmup_epochs", "weight_decay", "seed"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise InputError(f"--{name.replace('_', '-')} expects at least 0, received {value}")
+        if not 0 < self.decay <= 1:
+            raise InputError(f"--decay expects a factor above 0 and up to 1, received {self.decay}")
         for name in ("label_smoothing", "momentum", "beta_1", "beta_2"):
             value = getattr(self, name)
             if not 0 <= value < 1:
@@ -415,5 +421,6 @@ def epoch_reporter(
 
 def best_epoch(values: Sequence[float], monitor: str) -> int:
     """The first epoch with the best value: highest accuracy or lowest loss."""
-    choose = np.argmax if monitor.endswith("accuracy") else np.argmin
-    return int(choose(np.asarray(values)))
+    scores = np.asarray(values) if monitor.endswith("accuracy") else -np.asarray(values)
+    # As Keras's EarlyStopping: what is no number is never better.
+    return int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))

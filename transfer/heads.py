@@ -1,5 +1,6 @@
 """What a head is, and building one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -118,7 +119,7 @@ def check_head(options: HeadOptions, num_classes: int) -> None:
         )
     if not 0 <= options.dropout < 1:
         raise InputError(f"--dropout expects a share from 0 up to 1, received {options.dropout}")
-    if not options.resolved_l2 >= 0:
+    if not 0 <= options.resolved_l2 < math.inf:
         raise InputError(f"--l2 expects a penalty of at least 0, received {options.l2}")
     if any(width < 1 for width in options.hidden):
         raise InputError(f"--hidden expects widths of at least 1, received {options.hidden}")

@@ -134,7 +134,7 @@ def _top_k(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def _cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     of_truth = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0)).mean())
+    return float(0 - np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0)).mean())
 
 
 def _check_shapes(

@@ -66,7 +66,7 @@ def plot_parameters(
 ) -> Path:
     """Draws the validation accuracy of every head against each parameter that varies.
 
-    Numbers, one-layer tuples included, stand on an axis; where they span more than a factor of 50,
+    Numbers, one-layer tuples included, stand on an axis; where they span more than a factor of 20,
     and do not crowd at its upper end, it is logarithmic and zero stands to its left. Names and
     longer tuples stand in strips, as do None (`default`) and what a point lacks (`absent`). Strips
     show their median and best head. The best of all is ringed in each panel. Heads far below the

@@ -67,7 +67,7 @@ def fill(stage: Any, recipe: dict[str, dict[str, Any]], name: str) -> Any:
             try:
                 filled = _set(stage, option, value)
             except TypeCheckError as error:
-                reason = " ".join(str(error).split())
+                reason = " ".join(str(error).split()).replace("is not a tuple", "is not a list")
                 raise InputError(
                     f"the recipe's [{table}] has {key} = {value!r}: {reason}"
                 ) from None
