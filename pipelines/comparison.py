@@ -13,7 +13,8 @@ from transfer.fitting import FitOptions
 from transfer.heads import HeadOptions
 
 if TYPE_CHECKING:
-    from transfer.baselines import LinearPath, NeighbourScores, StandardisedData
+    from transfer.baselines import LinearPath, NeighbourScores
+    from transfer.standardised import StandardisedData
 
 Name = Literal["ridge", "logistic", "neighbours"]
 
@@ -56,7 +57,7 @@ def baselines(
             for name in missing:
                 known[name] = _best(data, name)
                 report(_in_words(name, group, known[name]))
-            journal.write(key, Entry({"folds": 0, "rows": known}, []))
+            journal.write(key, Entry({"rows": known}, []))
         features = group.features_in_words or group.features[:8]
         rows += [{"baseline": name, "features": features, **known[name]} for name in names]
     return rows
@@ -72,7 +73,7 @@ def _in_words(name: Name, group: Group, row: Mapping[str, Any]) -> str:
 
 def _standardised(group: Group, plan: Plan) -> "StandardisedData | None":
     """The group's training and validation rows, standardised; None if they stay on disk."""
-    from transfer.baselines import standardise
+    from transfer.standardised import standardise
 
     data = load_fold(group, plan, 0)
     train, val = data.train, data.val

@@ -89,8 +89,8 @@ def train_group(
     import_keras()
     key = journal_key(group, plan)
     entry = journal.read(key)
-    notes: Mapping[str, Any] = {"alive": range(len(group.trials)), "rungs_done": 0}
-    notes = entry.notes if entry else notes
+    begun: Mapping[str, Any] = {"alive": range(len(group.trials)), "rungs_done": 0}
+    notes = entry.notes if entry else begun
     longest = max(trial.fit.epochs for trial in group.trials)
     ends = [*(rung for rung in plan.rungs if rung < longest), longest]
     banks: list[HeadBank] = []
@@ -100,9 +100,7 @@ def train_group(
             if fold == len(banks):
                 banks.append(_bank(group, plan, data, fold, entry))
             banks[fold].fit(data.train, data.val, epochs)
-            if plan.folds > 1:  # else two folds would be in memory while the next is read
-                del data
-                forget_folds()
+            del data  # else two folds would be in memory while the next is read
         scores = [_score(group, plan, banks, index) for index in range(len(group.trials))]
         last, alive = number == len(ends), list(notes["alive"])
         # Of equal ones the first of the search, as on the leaderboard: its weights are kept.
@@ -112,7 +110,6 @@ def train_group(
         _drop(plan, banks, set(alive) - set(stay))
         alive = alive if last else stay
         notes = {
-            "folds": plan.folds,
             "rungs_done": number,
             "alive": alive,
             "histories": [bank.history for bank in banks],
@@ -177,6 +174,7 @@ def forget_folds() -> None:
 
 @lru_cache(maxsize=1)
 def _load(setup: Setup, key: str, use_cuts: tuple[str, ...], folds: int, fold: int) -> TrainingData:
+    forget_folds()  # the last one goes before the next is read
     features = FeatureFile(entry_path(setup.feature_store, key), key)
     split = split_of(features, setup.data)
     rows = fold_rows(split, features.labels, folds)[fold]

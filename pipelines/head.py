@@ -14,8 +14,7 @@ from pipelines.progress import progress, waiting
 from pipelines.results import write_json
 from pipelines.samples import read_samples
 from pipelines.setup import Setup
-from transfer.errors import InputError
-from transfer.fitting import FitOptions, Fitted
+from transfer.fitting import FitOptions, Fitted, check_validation
 from transfer.heads import HeadOptions
 from transfer.samples import Samples
 from transfer.startup import import_keras
@@ -91,23 +90,10 @@ def read_training_data(
     if rows is None:
         split = features_stage.split_of(features, setup.data)
         rows = [np.flatnonzero(split == name) for name in ("train", "val")]
-    check_rows(*rows)
+    check_validation(len(rows[1]))
     train, val = read_samples(features, rows, cuts, setup.memory_budget)
     mean, variance = feature_statistics(train.features)
     return TrainingData(train, val, mean, variance, len(features.class_names))
-
-
-def check_rows(train: np.ndarray, val: np.ndarray) -> None:
-    """Checks that there is something to choose the best epoch by.
-
-    Raises:
-        InputError: If there are no validation rows.
-    """
-    if not len(val):
-        raise InputError(
-            "training expects validation images to choose the best epoch, received none; "
-            "raise --val-fraction"
-        )
 
 
 def train(

@@ -60,7 +60,7 @@ class Journal:
             for fold, state in enumerate(entry.states)
             for name, array in state.items()
         }
-        listed = {"notes": entry.notes, "arrays": list(arrays)}
+        listed = {"notes": entry.notes, "folds": len(entry.states), "arrays": list(arrays)}
         notes = np.frombuffer(json.dumps(listed).encode(), np.uint8)
         with whole_file(self._path(key)) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, notes=notes, **arrays)
@@ -70,10 +70,9 @@ class Journal:
         try:
             with np.load(self._path(key)) as file:
                 listed = json.loads(file["notes"].tobytes())
-                notes = listed["notes"]
                 if [name for name in file.files if name != "notes"] != listed["arrays"]:
                     raise ValueError("arrays are missing")
-                states: list[dict[str, np.ndarray]] = [{} for _ in range(notes["folds"])]
+                states: list[dict[str, np.ndarray]] = [{} for _ in range(listed["folds"])]
                 for name in file.files:
                     fold, slash, field = name.partition("/")
                     if slash:
@@ -84,7 +83,7 @@ class Journal:
             why = type(error).__name__
             print(f"sweep: {self._path(key)} is damaged ({why}); its heads train again")
             return None
-        return Entry(notes, states)
+        return Entry(listed["notes"], states)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.npz"

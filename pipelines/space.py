@@ -178,7 +178,7 @@ def _read_values(elements: Sequence[str], kind: Any) -> list | Distribution:
             continue
         number_kind = _number_kind(kind)
         if number_kind is None:
-            raise ValueError(f"{_in_words(kind)}, not {function}")
+            raise ValueError(f"{_kind_in_words(kind)}, not {function}")
         if function in NUMBERS:
             values += _expand(function, arguments, number_kind)
         elif len(elements) > 1:
@@ -308,7 +308,7 @@ def _parse(text: str, kind: Any) -> Any:
             return _parse_one(text, member)
         except ValueError:
             continue
-    raise ValueError(_in_words(kind))
+    raise ValueError(_kind_in_words(kind))
 
 
 def _parse_one(text: str, kind: Any) -> Any:
@@ -355,11 +355,11 @@ def _choose(text: str, choices: Mapping[str, Any]) -> Any:
     return choices[text]
 
 
-def _in_words(kind: Any) -> str:
-    return " or ".join(_one_in_words(member) for member in _members(kind))
+def _kind_in_words(kind: Any) -> str:
+    return " or ".join(_member_in_words(member) for member in _members(kind))
 
 
-def _one_in_words(kind: Any) -> str:
+def _member_in_words(kind: Any) -> str:
     plain = {
         int: "whole numbers",
         float: "numbers",

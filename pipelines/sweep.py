@@ -1,7 +1,6 @@
 """The sweep stage: hundreds of heads on cached features, in few passes."""
 
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +33,7 @@ from pipelines.setup import Setup, flags_for
 from pipelines.space import points_of, read_spaces
 from pipelines.trials import Group, Trial, groups_of, option_kinds
 from transfer.errors import InputError
-from transfer.fitting import FitOptions, Fitted
+from transfer.fitting import FitOptions, Fitted, check_validation
 from transfer.heads import HeadOptions, check_head
 from transfer.startup import import_keras
 
@@ -175,8 +174,8 @@ def _groups(trials: Sequence[Trial], plan: Plan) -> Iterator[Group]:
             shape = features.joined_shape(use_cuts)[len(setup.backbone.views) > 1 :]
             split = features_stage.split_of(features, setup.data)
             for folds in {1, plan.folds}:  # the winner is trained and judged on the usual split
-                for rows in fold_rows(split, features.labels, folds):
-                    head_stage.check_rows(*rows)
+                for _, val in fold_rows(split, features.labels, folds):
+                    check_validation(len(val))
             key, num_classes = features.key, len(features.class_names)
         import_keras()
         for trial in here:
@@ -195,7 +194,6 @@ def _train(stage: SweepStage, groups: Sequence[Group], plan: Plan) -> list[Score
 
 
 def _work(task: tuple[Group, Plan, Journal]) -> list[Score]:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a worker is another process
     return train_group(*task, report=partial(print, "sweep:", flush=True))
 
 

@@ -13,13 +13,12 @@ from transfer.baselines import (
     logistic_path,
     nearest_neighbours,
     ridge_path,
-    standardise,
 )
 from transfer.descent import CrossEntropy, HalfSquares, Scaling
 from transfer.errors import InputError
 from transfer.heads import HeadOptions, build_head, feature_statistics
 from transfer.metrics import SMALLEST_PROBABILITY, evaluate
-from transfer.standardised import decompose
+from transfer.standardised import decompose, standardise
 
 SHAPES = [(300, 12, 4), (40, 60, 3), (150, 6, 2)]
 """Samples, features and classes: tall, wide, two classes."""

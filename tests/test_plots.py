@@ -14,8 +14,8 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from tests.drawing import drawn_figures
 from transfer import architecture
-from transfer import figures as figures_module
 from transfer.architecture import plot_architecture
 from transfer.plots import plot_confusion, plot_history, plot_predictions
 
@@ -29,16 +29,10 @@ HISTORY = {
 
 
 @pytest.fixture
-def figures(monkeypatch):
+def figures():
     """The figures drawn by the test, in order."""
-    drawn, real_save = [], figures_module.save
-
-    def save(figure, path):
-        drawn.append(figure)
-        return real_save(figure, path)
-
-    monkeypatch.setattr(figures_module, "save", save)
-    return drawn
+    with drawn_figures() as drawn:
+        yield drawn
 
 
 @pytest.fixture

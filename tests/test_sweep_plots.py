@@ -10,8 +10,8 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from tests.drawing import drawn_figures
 from tests.test_plots import assert_nothing_is_cut_off, image_size, text_boxes
-from transfer import figures as figures_module
 from transfer.sweep_plots import (
     BEST_COLOUR,
     DROPPED_COLOUR,
@@ -26,16 +26,10 @@ from transfer.sweep_plots import (
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn():
     """The figures drawn by the test, in order."""
-    figures, real_save = [], figures_module.save
-
-    def save(figure, path):
-        figures.append(figure)
-        return real_save(figure, path)
-
-    monkeypatch.setattr(figures_module, "save", save)
-    return figures
+    with drawn_figures() as figures:
+        yield figures
 
 
 def ticks(axes):
@@ -112,17 +106,8 @@ def many_heads(count=300, seed=0):
 def three_hundred(tmp_path_factory):
     """Heads, accuracies, and what was drawn of them: figure and file."""
     points, accuracies = many_heads()
-    figures, real_save = [], figures_module.save
-
-    def save(figure, path):
-        figures.append(figure)
-        return real_save(figure, path)
-
-    figures_module.save = save
-    try:
+    with drawn_figures() as figures:
         path = plot_parameters(points, accuracies, tmp_path_factory.mktemp("p") / "p.png")
-    finally:
-        figures_module.save = real_save
     return points, np.array(accuracies), figures[0], path
 
 

@@ -20,9 +20,8 @@ import numpy as np
 
 from transfer.descent import CrossEntropy, Descent, HalfSquares, Loss, in_float32
 from transfer.errors import InputError
-from transfer.metrics import SMALLEST_PROBABILITY
+from transfer.metrics import cross_entropy
 from transfer.standardised import StandardisedData, blocks
-from transfer.standardised import standardise as standardise
 
 PENALTIES = tuple(np.logspace(5, -6, 45).tolist())
 """The L2 penalties of the linear-probe protocol.
@@ -214,8 +213,7 @@ def _scored(
     accuracy = float(np.mean(predictions.argmax(1) == data.val_labels))
     val_loss = None
     if isinstance(loss, CrossEntropy):
-        of_truth = predictions[np.arange(len(predictions)), data.val_labels]
-        val_loss = float(0 - np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)).mean())
+        val_loss = cross_entropy(predictions, data.val_labels)
     return _Fit(Baseline(loss.name, penalty, accuracy, val_loss), weights, gap)
 
 

@@ -160,11 +160,7 @@ def fit_head(
         InputError: If there are no validation rows.
         Exception: Whatever reading features from disk raises.
     """
-    if not len(val_labels):
-        raise InputError(
-            "training expects validation images to choose the best epoch, received none; "
-            "raise --val-fraction"
-        )
+    check_validation(len(val_labels))
     from transfer.batches import feature_batches
 
     val_batches = feature_batches(
@@ -174,6 +170,19 @@ def fit_head(
     history = _fit(head, features, labels, options, options.epochs, callbacks, val_batches)
     columns = {name: [float(value) for value in values] for name, values in history.items()}
     return Fitted(columns, best_epoch(columns[options.monitor], options.monitor), options.monitor)
+
+
+def check_validation(num_rows: int) -> None:
+    """Checks that there is something to choose the best epoch by.
+
+    Raises:
+        InputError: If there are no validation rows.
+    """
+    if not num_rows:
+        raise InputError(
+            "training expects validation images to choose the best epoch, received none; "
+            "raise --val-fraction"
+        )
 
 
 def refit_head(

@@ -105,7 +105,7 @@ def evaluate(
         num_images=num_images,
         accuracy=float(np.mean(predicted == labels)),
         top5=_top_k(probabilities, labels) if num_classes > TOP_K else None,
-        loss=_cross_entropy(probabilities, labels),
+        loss=cross_entropy(probabilities, labels),
         per_class=tuple(
             ClassScores(str(name), float(precision), float(recall), float(f1), int(support))
             for name, precision, recall, f1, support in zip(class_names, *scores, strict=True)
@@ -132,7 +132,16 @@ def _top_k(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean((best == labels[:, None]).any(axis=1)))
 
 
-def _cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross-entropy, of probabilities clipped at `SMALLEST_PROBABILITY`.
+
+    Args:
+        probabilities: `(rows, num_classes)`.
+        labels: `(rows,)` integers.
+
+    Returns:
+        Nats.
+    """
     of_truth = probabilities[np.arange(len(labels)), labels]
     return float(0 - np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0)).mean())
 

@@ -18,7 +18,7 @@ TOP = "out_relu"
 
 
 @cache
-def setup(cut: str = TOP) -> Setup:
+def setup() -> Setup:
     """MobileNetV2 0.35 at 96 pixels on CIFAR-10 as JPEG, where these files lie beside the project.
 
     Raises:
@@ -28,7 +28,7 @@ def setup(cut: str = TOP) -> Setup:
         if not path.exists():
             raise FileNotFoundError(f"the benchmarks of heads expect {path}, found none")
     backbone = BackboneOptions(
-        "MobileNetV2", str(SHARED / WEIGHTS), alpha=0.35, image_size=96, cut=(cut,)
+        "MobileNetV2", str(SHARED / WEIGHTS), alpha=0.35, image_size=96, cut=(TOP,)
     )
     return Setup(DataOptions(str(SHARED / "cifar10-jpeg.tar.xz")), backbone)
 
