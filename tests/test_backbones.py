@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import keras
@@ -240,6 +241,24 @@ def test_random_weights_depend_on_the_seed_alone():
     other = build_backbone(random_options("MobileNetV3Small", weights_seed=4))
     kernels = [model.get_layer("conv").get_weights()[0] for model in (first, other)]
     assert np.abs(kernels[0] - kernels[1]).max() > 0.01
+
+
+def test_random_weights_do_not_depend_on_what_other_threads_draw():
+    over = threading.Event()
+
+    def draw():
+        while not over.is_set():
+            random.random()
+
+    first = build_backbone(random_options("MobileNetV3Small"))
+    other = threading.Thread(target=draw)
+    other.start()
+    try:
+        second = build_backbone(random_options("MobileNetV3Small"))
+    finally:
+        over.set()
+        other.join()
+    assert_same_weights(first, second)
 
 
 def test_automatic_layer_names_do_not_depend_on_what_was_built_before():

@@ -347,13 +347,18 @@ def _fresh_layer_names() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seeds what Keras draws initializers' seeds from, Python's generator, and puts it back."""
-    state = random.getstate()
-    random.seed(seed)
+    """Has Keras draw the seeds of initializers from a generator of our own.
+
+    It draws them from Python's, which all threads share: a dask worker's others draw from it too.
+    """
+    from keras.src.random import seed_generator
+
+    shared = seed_generator.python_random
+    seed_generator.python_random = random.Random(seed)
     try:
         yield
     finally:
-        random.setstate(state)
+        seed_generator.python_random = shared
 
 
 def _build_application(
