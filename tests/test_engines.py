@@ -1,4 +1,4 @@
-"""The engine: equal to Keras's own predict, and it leaves the weights alone."""
+"""Keras's engine: equal to Keras's own predict, and it leaves the weights alone."""
 
 import keras
 import numpy as np
@@ -7,6 +7,7 @@ import pytest
 from transfer.backbones import BackboneOptions, build_backbone, cut_backbone, resolve_cuts
 from transfer.classifier import feature_body
 from transfer.engines import KerasEngine
+from transfer.errors import InputError
 from transfer.images import Batch, resize
 
 RNG = np.random.default_rng(0)
@@ -74,3 +75,90 @@ def test_a_resizing_layer_in_front_does_not_turn_batch_norm_on(backbone):
     called = np.squeeze(np.asarray(body(pixels)))
     assert predicted.shape == (10, 1280)
     np.testing.assert_allclose(called, predicted, atol=1e-5)
+
+
+class Device:
+    """Computes `pixels.mean() + channel` on few images at a time, and says what it was given."""
+
+    def __init__(self, room, kept=0):
+        self.room, self.kept, self.seen = room, kept, []
+
+    def __call__(self, images):
+        self.seen.append(len(images))
+        if len(images) > self.room:
+            raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes")
+        return [images.mean((1, 2, 3))[:, None] + np.arange(3, dtype=np.float32)]
+
+
+def on_a_device(monkeypatch, device, batch_size):
+    body = keras.Sequential([keras.Input((20, 24, 3)), keras.layers.Flatten()])
+    monkeypatch.setattr("transfer.engines.inference", lambda model, devices: device)
+    return KerasEngine(body, batch_size)
+
+
+@pytest.mark.parametrize("room", [7, 4, 2, 1])
+def test_out_of_memory_halves_the_batch_and_loses_no_row(room, monkeypatch, capsys):
+    device = Device(room)
+    engine = on_a_device(monkeypatch, device, 8)
+    found = [(batch.rows, features) for batch, (features,) in engine.run(native_batches(4))]
+    np.testing.assert_array_equal(np.concatenate([rows for rows, _ in found]), np.arange(10))
+    expected = IMAGES.mean((1, 2, 3))[:, None] + np.arange(3)
+    np.testing.assert_allclose(np.concatenate([features for _, features in found]), expected)
+    said = capsys.readouterr().out.splitlines()
+    sizes = [size for size in (4, 2, 1) if size >= room or size * 2 > room]
+    assert said == [f"out of memory: going on with {size} images at a time" for size in sizes]
+    assert device.seen[-1] == sizes[-1]
+
+
+def test_a_batch_larger_than_the_device_takes_is_given_in_pieces(monkeypatch):
+    device = Device(3)
+    engine = on_a_device(monkeypatch, device, 3)
+    ((_, (features,)),) = engine.run([Batch(np.arange(10), IMAGES)])
+    assert device.seen == [3, 3, 3, 3]  # the last one is filled up: nothing is compiled twice
+    np.testing.assert_allclose(features[:, 0], IMAGES.mean((1, 2, 3)))
+
+
+def test_no_room_for_one_image_is_one_clear_line(monkeypatch):
+    engine = on_a_device(monkeypatch, Device(0), 2)
+    with pytest.raises(InputError, match="not even one image of 20 x 24 pixels") as refused:
+        list(engine.run(native_batches(2)))
+    assert "\n" not in str(refused.value)
+    assert "--image-size" in str(refused.value)
+
+
+def test_other_errors_are_not_taken_for_it(monkeypatch):
+    def broken(images):
+        raise RuntimeError("INVALID_ARGUMENT: shapes differ")
+
+    engine = on_a_device(monkeypatch, broken, 8)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        list(engine.run(native_batches(4)))
+
+
+def test_memory_that_runs_out_when_results_are_fetched(monkeypatch, capsys):
+    class Late:
+        """As asynchronous devices do it: the error comes with the result."""
+
+        shape = (4, 3)
+
+        def __array__(self, dtype=None, copy=None):
+            raise MemoryError
+
+    calls = []
+
+    def device(images):
+        calls.append(len(images))
+        return [Late()] if len(images) > 2 else [images.mean((1, 2, 3))[:, None]]
+
+    engine = on_a_device(monkeypatch, device, 4)
+    found = np.concatenate([features for _, (features,) in engine.run(native_batches(4))])
+    np.testing.assert_allclose(found[:, 0], IMAGES.mean((1, 2, 3)))
+    assert "with 2 images" in capsys.readouterr().out
+
+
+def test_the_next_batch_is_handed_over_before_this_one_is_waited_for(monkeypatch):
+    device = Device(4)
+    engine = on_a_device(monkeypatch, device, 4)
+    results = engine.run(native_batches(4))
+    next(results)
+    assert device.seen == [4, 4]

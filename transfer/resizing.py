@@ -22,7 +22,9 @@ def resize_pixels(inputs: "keras.KerasTensor", image_size: tuple[int, int]) -> "
     import keras
 
     # Resizing rounds integers back to integers when it is called outside a compiled graph.
-    pixels = keras.layers.Rescaling(1.0, name="to_float")(inputs)
+    # A dtype policy that somebody else has set must not reach the pixels.
+    pixels = keras.layers.Rescaling(1.0, name="to_float", dtype="float32")(inputs)
     if tuple(inputs.shape[1:3]) == tuple(image_size):
         return pixels
-    return keras.layers.Resizing(*image_size, antialias=True, name="resizing")(pixels)
+    resizing = keras.layers.Resizing(*image_size, antialias=True, name="resizing", dtype="float32")
+    return resizing(pixels)

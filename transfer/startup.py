@@ -10,6 +10,9 @@ def import_keras() -> None:
     Python's exceptions, a missing package for one, are raised as ever.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Workers are told their share of the processor in this way; TensorFlow does not listen to it.
+    if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", os.environ["OMP_NUM_THREADS"])
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -27,9 +30,19 @@ def device_name() -> str:
     """What Keras computes with, such as `tensorflow, CPU` or `jax, 2 x GPU`."""
     import keras
 
-    backend = keras.backend.backend()
-    devices = keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu")
+    backend, devices = keras.backend.backend(), _accelerators()
     if not devices:
         return f"{backend}, CPU"
     kind = str(devices[0]).split(":")[0].upper()
     return f"{backend}, {kind}" if len(devices) == 1 else f"{backend}, {len(devices)} x {kind}"
+
+
+def has_accelerator() -> bool:
+    """Whether Keras computes on something else than the CPU."""
+    return bool(_accelerators())
+
+
+def _accelerators() -> list[str]:
+    import keras
+
+    return keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu")
