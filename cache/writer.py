@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,8 @@ class FeatureWriter:
         datasets: Name of each dataset (a cut) and the shape of one row of it.
         donation: What is taken from other entries; by default nothing.
         compression: `"none"` or `"zstd"`; changes bytes on disk, no value.
+        starts: First rows of the parts that are written here, where others write the rest; by
+            default all.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class FeatureWriter:
         datasets: Mapping[str, tuple[int, ...]],
         donation: Donation | None = None,
         compression: str = "none",
+        starts: Collection[int] | None = None,
     ) -> None:
         self.spec = spec
         self.path = entry_path(root, spec.key)
@@ -52,6 +55,7 @@ class FeatureWriter:
         self._donation = donation or Donation.none(len(ids), tuple(datasets))
         self._compression = hdf5.compression(compression)
         self._dtype = np.dtype(spec.dtype)
+        self._starts = starts
         self._folder = self.path.parent / PARTS
         # Made here and never again: a faster run removes it when it has sealed the same parts.
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +90,8 @@ class FeatureWriter:
     def missing(self) -> list[Part]:
         """The parts that were still to be written, or were damaged, when this was first asked."""
         names = self.datasets
-        return [part for part in self.parts if not part.is_sound(self.spec.key, names)]
+        ours = [part for part in self.parts if self._starts is None or part.start in self._starts]
+        return [part for part in ours if not part.is_sound(self.spec.key, names)]
 
     @property
     def num_missing(self) -> int:

@@ -23,7 +23,9 @@ from transfer.errors import InputError
 from transfer.sources import DataOptions
 
 TOLERANCE = {"float32": 1e-3, "float16": 5e-3}
-"""Largest difference, relative to the largest feature, between stored and new values."""
+"""Largest difference of features extracted again, as a share of the largest one, by storage."""
+COARSE_TOLERANCE = 0.05
+"""That of features computed in less than float32."""
 DAY = 86_400
 ACTIONS_OF = {
     "repair": ("verify",),
@@ -158,7 +160,11 @@ def _show(stage: CacheStage) -> list[dict[str, Any]]:
             if name not in ("cuts", "backbone")
         ]
         rows += [[f"cut {cut}", " x ".join(map(str, shape))] for cut, shape in one["cuts"].items()]
-        rows += [[name, value] for name, value in about.items() if not isinstance(value, dict)]
+        rows += [
+            [name, value]
+            for name, value in about.items()
+            if not isinstance(value, dict) and name not in spec
+        ]
         print_table(
             one["key"], ["field", "value"], [row for row in rows if row[1] not in ("", None)]
         )
@@ -283,13 +289,13 @@ def _repair(stage: CacheStage, entry: Entry) -> None:
 
 
 def _sample(stage: CacheStage, entry: Entry) -> float:
-    """Extracts random rows again through Keras.
+    """Extracts random rows again, through Keras but for int8.
 
     Returns:
         The largest difference, relative to the largest stored value.
 
     Raises:
-        CacheError: If it is above `TOLERANCE`; names the image.
+        CacheError: If it is above what is allowed; names the image.
     """
     from pipelines.extraction import extract_rows
     from transfer.sources import load_as_given
@@ -299,9 +305,13 @@ def _sample(stage: CacheStage, entry: Entry) -> float:
     with FeatureFile(entry.path) as features:
         count = min(stage.sample, len(features))
         rows = np.sort(np.random.default_rng().choice(len(features), count, replace=False))
+        exact = features.spec.precision == "float32"
+        allowed = TOLERANCE[features.spec.dtype] if exact else COARSE_TOLERANCE
         positions = {id: position for position, id in enumerate(images.ids)}
         again = extract_rows(
-            setup, images, np.array([positions[features.ids[row]] for row in rows])
+            replace(setup, engine="keras" if setup.precision != "int8" else "auto"),
+            images,
+            np.array([positions[features.ids[row]] for row in rows]),
         )
         worst = 0.0
         for cut in features.cuts:
@@ -309,12 +319,11 @@ def _sample(stage: CacheStage, entry: Entry) -> float:
             difference = np.abs(stored - again[cut].reshape(count, -1)).max(1)
             relative = difference / max(1e-12, float(np.abs(stored).max()))
             worst = float(np.maximum(worst, relative.max()))
-            if not worst <= TOLERANCE[features.spec.dtype]:  # also where it is not a number
+            if not worst <= allowed:  # also where it is not a number
                 image = features.ids[rows[int(relative.argmax())]]
                 raise CacheError(
                     f"{entry.name}: {cut!r} of {image!r} differs by {worst:.1e} of the largest "
-                    f"value, expected at most {TOLERANCE[features.spec.dtype]:.0e}; remove the "
-                    "entry and extract it again"
+                    f"value, expected at most {allowed:.0e}; remove the entry and extract it again"
                 )
     return worst
 
@@ -336,6 +345,7 @@ def _setup_of(stage: CacheStage, entry: Entry) -> Setup:
             data=replace(data, data=stage.data) if stage.data else data,
             backbone=_options(BackboneOptions, entry.about["backbone"]),
             artifacts=stage.artifacts,
+            precision=entry.about.get("precision", "float32"),
             storage=entry.about["storage"],
             compression=entry.about["compression"],
         )

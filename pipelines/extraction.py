@@ -5,29 +5,26 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from cache import DAMAGED, PARTS, FeatureFile, FeatureSpec, FeatureWriter, entry_lock, find_donation
+from cache import DAMAGED, PARTS, FeatureFile, FeatureSpec, FeatureWriter, entry_lock
 from cache.durable import remove_leftovers
 from cache.store import nearest, write_about
-from pipelines.bad_images import bad_rows, refusal
+from pipelines.extractor import Extractor
 from pipelines.progress import estimate, progress, waiting
 from pipelines.room import check_room
 from pipelines.setup import Setup
-from transfer.digests import image_digests
+from pipelines.workers import run_side_by_side
 from transfer.errors import InputError
 from transfer.images import ImageSet
-from transfer.sources import carve, is_named, load_as_given
-from transfer.startup import device_name, import_keras
-
-if TYPE_CHECKING:
-    import keras
+from transfer.sources import is_named
+from transfer.startup import import_keras
 
 NEAR = 2
 """A spec that differs in so few fields from one in the store may be a mistake: it is shown."""
@@ -90,46 +87,41 @@ def _say_near_miss(setup: Setup, spec: FeatureSpec) -> None:
 
 
 def _extract(setup: Setup, spec: FeatureSpec) -> None:
-    import_keras()
-    from transfer.extraction import build_extractor
-
-    setup = replace(setup, rehash=False)  # the spec has just read everything
     path = setup.feature_path(spec)
     started = time.monotonic()
-    with waiting("listing the images"):
-        images = load_as_given(setup.data)
-        # What cannot be split must not be found out after hours of extraction.
-        carve(images.ids, images.labels, images.class_names, images.split, setup.data)
-        digests = image_digests(images, setup.file_index(setup.data.data))
-    with waiting("building the backbone"):
-        cuts, body = build_extractor(setup.backbone)
-        shapes = {cut: output.shape[1:] for cut, output in zip(cuts, body.outputs, strict=True)}
-    about = _about(setup)
     with ExitStack() as opened:
-        with waiting("looking for features in the store"):
-            donation = find_donation(setup.feature_store, spec, digests, cuts, opened)
-        writer = opened.enter_context(
-            FeatureWriter(
-                setup.feature_store, spec, list(images.ids), shapes, donation, setup.compression
-            )
-        )
+        extractor = opened.enter_context(Extractor(setup, spec))
+        writer = opened.enter_context(extractor.writer())
         print(f"features: {check_room(writer)}")
+        about = _about(setup)
         write_about(path, about)
-        _say_what_is_there(writer, donation.cuts_to_run)
-        if donation.cuts_to_run not in ((), cuts):  # the layers behind the last need not run
-            cuts, body = build_extractor(replace(setup.backbone, cut=donation.cuts_to_run))
-        speed = _run_backbone(setup, images, writer, cuts, body)
+        _say_what_is_there(writer, extractor.donation.cuts_to_run)
+        if setup.jobs > 1:
+            about |= run_side_by_side(setup, spec, extractor.images, writer)
+            writer = opened.enter_context(extractor.writer())
+        about |= _run_here(extractor, writer)
         _check_unchanged(setup, spec, writer)
         with waiting("sealing the file"):
             writer.seal(
-                labels=images.labels,
-                given_split=images.split.tolist(),
-                class_names=images.class_names,
-                image_digests=digests,
+                labels=extractor.images.labels,
+                given_split=extractor.images.split.tolist(),
+                class_names=extractor.images.class_names,
+                image_digests=extractor.digests,
             )
-    seconds = round(time.monotonic() - started, 1)
-    write_about(path, about | {"images_per_second": speed, "seconds": seconds})
+    write_about(path, about | {"seconds": round(time.monotonic() - started, 1)})
     _list_skipped(path)
+
+
+def _run_here(extractor: Extractor, writer: FeatureWriter) -> dict[str, Any]:
+    total = len(writer.rows_to_run)
+    estimated = estimate("features", total)
+    with progress("features", total) as update:
+
+        def count(done: int) -> None:
+            update(done)
+            estimated(done)
+
+        return extractor.run(writer, lambda text: print(f"features: {text}", flush=True), count)
 
 
 def _say_what_is_there(writer: FeatureWriter, cuts_to_run: Sequence[str]) -> None:
@@ -143,41 +135,6 @@ def _say_what_is_there(writer: FeatureWriter, cuts_to_run: Sequence[str]) -> Non
     if writer.rows_to_run.size and len(cuts_to_run) < len(writer.datasets):
         there = len(writer.datasets) - len(cuts_to_run)
         print(f"features: {there} of {len(writer.datasets)} cuts are in the store already")
-
-
-def _run_backbone(
-    setup: Setup,
-    images: ImageSet,
-    writer: FeatureWriter,
-    cuts: tuple[str, ...],
-    body: "keras.Model",
-) -> float | None:
-    """Runs the rows that are nowhere yet; returns images per second, None for less than a batch."""
-    rows = writer.rows_to_run
-    if not len(rows):
-        return None
-    from transfer.engines import KerasEngine
-
-    engine = KerasEngine(body, setup.extract_batch_size)
-    size = setup.backbone.resolved_image_size()
-    # Batches end where parts end, so that a run that goes on sees the batches of one that did not
-    # stop, and writes the same bytes.
-    batches = images.batches(setup.extract_batch_size, size, rows, writer.rows_per_part)
-    started, done = time.monotonic(), 0
-    estimated = estimate("features", len(rows))
-    with progress("features", len(rows)) as update:
-        for batch, features in engine.run(batches):
-            if batch.bad and setup.data.bad_images == "stop":
-                raise refusal(images, int(batch.rows[-1]) + 1, batch.bad)
-            bad = bad_rows(images, batch)
-            writer.write(batch.rows, dict(zip(cuts, features, strict=True)), bad)
-            done += len(batch.rows)
-            update(done)
-            estimated(done)
-        writer.wait()
-    if len(rows) < setup.extract_batch_size:
-        return None
-    return round(len(rows) / (time.monotonic() - started), 1)
 
 
 def _check_unchanged(setup: Setup, spec: FeatureSpec, writer: FeatureWriter) -> None:
@@ -209,7 +166,8 @@ def extract_rows(setup: Setup, images: ImageSet, rows: np.ndarray) -> dict[str, 
     from transfer.extraction import extract
 
     wanted, back = np.unique(rows, return_inverse=True)
-    found = extract(images.subset(wanted), setup.backbone, setup.extract_batch_size)
+    size = setup.extract_batch_size or 64
+    found = extract(images, setup.backbone, size, setup.engine, setup.precision, wanted)
     return {cut: values[back] for cut, values in found.items()}
 
 
@@ -227,7 +185,7 @@ def _about(setup: Setup) -> dict:
         "backbone": backbone,
         "storage": setup.storage,
         "compression": setup.compression,
-        "engine": f"keras ({device_name()})",
+        "precision": setup.precision,
         "versions": {name: version(name) for name in ("keras", "h5py", "numpy")},
     }
 

@@ -1,6 +1,7 @@
 """Work side by side through joblib: processes of this machine, or those of a cluster."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -47,6 +48,7 @@ def _started(backend: Backend, jobs: int) -> Iterator[None]:
         with Client(address) if address else Client(**here, silence_logs=logging.ERROR):
             yield
     elif backend == "ray":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report its use
         import ray
         from ray.util.joblib import register_ray
 

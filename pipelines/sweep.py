@@ -24,7 +24,7 @@ from pipelines.halving import (
 )
 from pipelines.head import HeadStage
 from pipelines.journal import Journal
-from pipelines.parallel import Backend, in_parallel
+from pipelines.parallel import in_parallel
 from pipelines.recipes import fill
 from pipelines.results import write_json
 from pipelines.samples import read_samples
@@ -81,14 +81,10 @@ class SweepStage:
     neighbours."""
     refit: bool = False
     """Train the best head once more on training and validation rows together, and export that."""
-    jobs: int = 1
-    """Groups of heads trained at a time."""
-    parallel: Backend = "loky"
-    """Where they run if there are several jobs: processes here, a dask or a ray cluster."""
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
-        for name in ("samples", "seeds", "folds", "jobs"):
+        for name in ("samples", "seeds", "folds"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} expects at least 1, received {getattr(self, name)}")
         if self.seeds > 1 and any(word.split("=")[0].strip() == "seed" for word in self.grid):
@@ -185,11 +181,11 @@ def _groups(trials: Sequence[Trial], plan: Plan) -> Iterator[Group]:
 
 def _train(stage: SweepStage, groups: Sequence[Group], plan: Plan) -> list[Score]:
     tasks = [(group, plan, stage.journal) for group in groups]
-    if stage.jobs == 1:
+    if stage.setup.jobs == 1:
         done = [_work(task) for task in tasks]
     else:
         forget_folds()  # workers read their own
-        done = in_parallel(_work, tasks, stage.jobs, stage.parallel)
+        done = in_parallel(_work, tasks, stage.setup.jobs, stage.setup.parallel)
     return [score for scores in done for score in scores]
 
 

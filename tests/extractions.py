@@ -127,7 +127,9 @@ def watch_the_disk(events: Events) -> None:
 class StubEngine:
     """Stands for the backbone: features that follow from the pixels alone, at once."""
 
-    def __init__(self, body: object, batch_size: int) -> None:
+    name, errors = "a stub", ()
+
+    def __init__(self, body: object, *_: object) -> None:
         self._outputs = body.outputs
 
     def run(self, batches):
@@ -140,16 +142,16 @@ class StubEngine:
 
 
 def replace_the_backbone() -> None:
-    import pipelines.extraction
+    import pipelines.extractor
 
-    pipelines.extraction.import_keras = lambda: None
-    pipelines.extraction.device_name = lambda: "a stub"
-    engines, extraction = map(types.ModuleType, ("transfer.engines", "transfer.extraction"))
-    engines.KerasEngine = StubEngine
+    pipelines.extractor.import_keras = lambda: None
+    pipelines.extractor.has_accelerator = lambda: False
+    extraction = types.ModuleType("transfer.extraction")
+    extraction.build_engine = StubEngine
     outputs = [types.SimpleNamespace(shape=(None, width)) for width in FAST_CUTS.values()]
     body = types.SimpleNamespace(outputs=outputs)
-    extraction.build_extractor = lambda options: (tuple(FAST_CUTS), body)
-    sys.modules.update({"transfer.engines": engines, "transfer.extraction": extraction})
+    extraction.build_extractor = lambda *_: (tuple(FAST_CUTS), body)
+    sys.modules["transfer.extraction"] = extraction
 
 
 def fill_the_disk(ballast: Path) -> None:

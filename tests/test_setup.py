@@ -38,6 +38,7 @@ CHANGES = {
     "image size": lambda s: replace(s, backbone=replace(s.backbone, image_size=65)),
     "cut": lambda s: replace(s, backbone=replace(s.backbone, cut=("block_3_add",))),
     "blocks": lambda s: replace(s, backbone=replace(s.backbone, cut=("blocks",))),
+    "precision": lambda s: replace(s, precision="bfloat16"),
     "storage": lambda s: replace(s, storage="float16"),
     "views": lambda s: replace(s, backbone=replace(s.backbone, views=("identity", "flip"))),
     "pooling": lambda s: replace(s, backbone=replace(s.backbone, pooling="max")),

@@ -1,0 +1,161 @@
+"""Several processes on one entry: the bytes of one process, also where a worker is killed."""
+
+import contextlib
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cache.writer
+from pipelines import workers
+from pipelines.extraction import make_features
+from pipelines.setup import Setup
+from tests.test_parallel import BACKENDS
+from transfer.backbones import BackboneOptions
+from transfer.errors import InputError
+from transfer.sources import DataOptions
+
+ROWS, ROWS_PER_PART = 300, 64
+extract_parts = workers._extract_parts
+
+
+def in_small_parts(task):
+    """What a worker does, in parts that suit a test; it imports this module to find it."""
+    cache.writer.rows_per_part = lambda row_bytes: ROWS_PER_PART
+    return extract_parts(task)
+
+
+def and_one_dies(task):
+    """The first worker that has some rows of a part kills itself."""
+    write, marker = cache.writer.FeatureWriter.write, task[0].artifacts / "one died"
+
+    def write_or_die(self, rows, *more):
+        write(self, rows, *more)
+        with contextlib.suppress(FileExistsError):
+            marker.touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    cache.writer.FeatureWriter.write = write_or_die
+    try:
+        return in_small_parts(task)
+    finally:
+        cache.writer.FeatureWriter.write = write
+
+
+def and_all_die(task):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workers")
+    rng = np.random.default_rng(0)
+    for number in range(ROWS):
+        path = folder / "photos" / "ab"[number % 2] / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(path)
+    return Setup(
+        DataOptions(str(folder / "photos")),
+        BackboneOptions("MobileNetV2", "none", alpha=0.35, image_size=32),
+        artifacts=folder / "alone",
+        extract_batch_size=16,
+    )
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    monkeypatch.setattr("cache.writer.rows_per_part", lambda row_bytes: ROWS_PER_PART)
+    monkeypatch.setattr("pipelines.workers._extract_parts", in_small_parts)
+
+
+@pytest.fixture(scope="module")
+def alone(setup):
+    """The bytes of a file that one process made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cache.writer.rows_per_part", lambda row_bytes: ROWS_PER_PART)
+        return make_features(setup, setup.spec()).read_bytes()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_of_two_workers_is_killed_and_not_a_bit_differs(
+    backend, setup, alone, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("pipelines.workers._extract_parts", and_one_dies)
+    setup = replace(setup, artifacts=tmp_path, jobs=2, parallel=backend)
+    path = make_features(setup, setup.spec())
+    assert (tmp_path / "one died").exists()
+    assert path.read_bytes() == alone
+    assert [one.name for one in path.parent.iterdir() if one.name != ".lock"] == [
+        "about.json",
+        "features.h5",
+    ]
+    said = capsys.readouterr().out
+    assert f"features: 5 parts for 2 {backend} workers" in said
+    if backend == "loky":  # a dask cluster goes on by itself
+        assert "a worker died" in said
+
+
+def test_where_all_workers_die_the_work_is_done_here(setup, alone, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("pipelines.workers._extract_parts", and_all_die)
+    setup = replace(setup, artifacts=tmp_path, jobs=2)
+    assert make_features(setup, setup.spec()).read_bytes() == alone
+    assert capsys.readouterr().out.count("5 parts are left") == workers.ATTEMPTS
+
+
+def test_parts_that_are_there_are_not_made_again(setup, alone, tmp_path, monkeypatch, capsys):
+    setup = replace(setup, artifacts=tmp_path)
+    seen = []
+
+    def stop(self, rows, *more, write=cache.writer.FeatureWriter.write):
+        seen.extend(rows)
+        if len(seen) > 2 * ROWS_PER_PART:
+            raise KeyboardInterrupt
+        write(self, rows, *more)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cache.writer.FeatureWriter, "write", stop)
+        make_features(setup, setup.spec())
+    setup = replace(setup, jobs=2)
+    assert make_features(setup, setup.spec()).read_bytes() == alone
+    assert "3 parts for 2 loky workers" in capsys.readouterr().out
+
+
+def test_a_bad_image_in_a_worker_is_one_here(setup, tmp_path):
+    photos = tmp_path / "photos"
+    for name in ("a", "b"):
+        (photos / name).mkdir(parents=True)
+    for path in Path(setup.data.data).glob("*/*.png"):
+        (photos / path.parent.name / path.name).write_bytes(path.read_bytes())
+    (photos / "a" / "298.png").write_bytes(b"no image")
+    setup = replace(setup, data=DataOptions(str(photos)), artifacts=tmp_path, jobs=2)
+    with pytest.raises(InputError, match=r"1 files that cannot be decoded(.|\n)*a/298\.png"):
+        make_features(setup, setup.spec())
+    skipping = replace(setup, data=replace(setup.data, bad_images="skip"))
+    together = make_features(skipping, skipping.spec()).read_bytes()
+    single = replace(skipping, artifacts=tmp_path / "alone", jobs=1)
+    assert together == make_features(single, single.spec()).read_bytes()
+
+
+def test_an_archive_is_read_by_each_worker_once(setup, alone, tmp_path, monkeypatch, capsys):
+    import tarfile
+
+    archive = tmp_path / "photos.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(setup.data.data, "photos")
+    setup = replace(setup, data=DataOptions(str(archive)), artifacts=tmp_path / "here", jobs=2)
+    given = []
+
+    def note(function, tasks, *more):
+        given.extend(tasks)
+        return [function(task) for task in tasks]
+
+    monkeypatch.setattr("pipelines.workers.in_parallel", note)
+    workers._extractor.cache_clear()
+    path = make_features(setup, setup.spec())
+    assert [starts for _, _, starts in given] == [(0, 64, 128), (192, 256)]
+    single = replace(setup, artifacts=tmp_path / "alone", jobs=1)
+    assert path.read_bytes() == make_features(single, single.spec()).read_bytes()
