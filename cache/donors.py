@@ -49,9 +49,9 @@ class Donation:
         return cls(cuts, nowhere, nowhere)
 
     @cached_property
-    def rows_to_run(self) -> np.ndarray:
-        """Increasing numbers of the rows that lack at least one cut."""
-        return np.flatnonzero(np.any([source < 0 for source in self.source.values()], axis=0))
+    def must_run(self) -> np.ndarray:
+        """`(rows,)` bool: whether a row lacks at least one cut."""
+        return np.any([source < 0 for source in self.source.values()], axis=0)
 
     @cached_property
     def cuts_to_run(self) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class Donation:
             position = self.position[cut][start : start + len(values)]
             run = np.zeros(len(values), bool)
             if cut in self.cuts_to_run:
-                run = np.isin(np.arange(start, start + len(values)), self.rows_to_run)
+                run = self.must_run[start : start + len(values)]
             for number, donor in enumerate(self.donors):
                 given = np.flatnonzero((source == number) & ~run)
                 if len(given):

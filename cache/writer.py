@@ -89,9 +89,8 @@ class FeatureWriter:
     @cached_property
     def missing(self) -> list[Part]:
         """The parts that were still to be written, or were damaged, when this was first asked."""
-        names = self.datasets
-        ours = [part for part in self.parts if self._starts is None or part.start in self._starts]
-        return [part for part in ours if not part.is_sound(self.spec.key, names)]
+        ours = self.parts if self._starts is None else map(self._part, sorted(self._starts))
+        return [part for part in ours if not part.is_sound(self.spec.key, self.datasets)]
 
     @property
     def num_missing(self) -> int:
@@ -104,7 +103,7 @@ class FeatureWriter:
         missing = np.concatenate(
             [np.arange(0), *(np.arange(part.start, part.stop) for part in self.missing)]
         )
-        return missing[np.isin(missing, self._donation.rows_to_run)]
+        return missing[self._donation.must_run[missing]]
 
     def write(
         self,

@@ -7,6 +7,20 @@ from transfer.errors import InputError
 from transfer.images import BadImage, Batch, ImageSet
 
 
+class BadImagesError(Exception):
+    """A batch holds images that cannot be decoded, which the options do not set aside.
+
+    Attributes:
+        stop: One past the last row that has been looked at.
+        found: The bad images before it, as far as this process has seen them.
+    """
+
+    def __init__(self, stop: int, found: tuple[BadImage, ...]) -> None:
+        super().__init__(stop, found)
+        self.stop = stop
+        self.found = found
+
+
 def bad_rows(images: ImageSet, batch: Batch) -> dict[int, str]:
     """Row numbers, within the whole set, of a batch's bad images, with the reasons."""
     reasons = {image.id: image.reason for image in batch.bad}

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,14 +16,15 @@ import numpy as np
 from cache import DAMAGED, PARTS, FeatureFile, FeatureSpec, FeatureWriter, entry_lock
 from cache.durable import remove_leftovers
 from cache.store import nearest, write_about
+from pipelines.bad_images import BadImagesError, refusal
 from pipelines.extractor import Extractor
 from pipelines.progress import estimate, progress, waiting
 from pipelines.room import check_room
 from pipelines.setup import Setup
 from pipelines.workers import run_side_by_side
+from transfer.devices import has_accelerator
 from transfer.errors import InputError
 from transfer.images import ImageSet
-from transfer.sources import is_named
 from transfer.startup import import_keras
 
 NEAR = 2
@@ -96,11 +97,11 @@ def _extract(setup: Setup, spec: FeatureSpec) -> None:
         about = _about(setup)
         write_about(path, about)
         _say_what_is_there(writer, extractor.donation.cuts_to_run)
-        if setup.jobs > 1:
+        if _goes_side_by_side(setup):
             about |= run_side_by_side(setup, spec, extractor.images, writer)
             writer = opened.enter_context(extractor.writer())
         about |= _run_here(extractor, writer)
-        _check_unchanged(setup, spec, writer)
+        _check_unchanged(replace(setup, rehash=False), spec, writer)  # it has been read just now
         with waiting("sealing the file"):
             writer.seal(
                 labels=extractor.images.labels,
@@ -112,6 +113,15 @@ def _extract(setup: Setup, spec: FeatureSpec) -> None:
     _list_skipped(path)
 
 
+def _goes_side_by_side(setup: Setup) -> bool:
+    if setup.jobs == 1:
+        return False
+    if setup.parallel == "loky" and has_accelerator():
+        print("features: one process, for several would contend for the accelerator's memory")
+        return False
+    return True
+
+
 def _run_here(extractor: Extractor, writer: FeatureWriter) -> dict[str, Any]:
     total = len(writer.rows_to_run)
     estimated = estimate("features", total)
@@ -121,7 +131,10 @@ def _run_here(extractor: Extractor, writer: FeatureWriter) -> dict[str, Any]:
             update(done)
             estimated(done)
 
-        return extractor.run(writer, lambda text: print(f"features: {text}", flush=True), count)
+        try:
+            return extractor.run(writer, lambda text: print(f"features: {text}", flush=True), count)
+        except BadImagesError as error:
+            raise refusal(extractor.images, error.stop, error.found) from None
 
 
 def _say_what_is_there(writer: FeatureWriter, cuts_to_run: Sequence[str]) -> None:
@@ -173,16 +186,11 @@ def extract_rows(setup: Setup, images: ImageSet, rows: np.ndarray) -> dict[str, 
 
 def _about(setup: Setup) -> dict:
     """What says, to a person and to `verify --repair`, how the file was made."""
-    data = asdict(setup.data)
-    if not is_named(setup.data):
-        data["data"] = str(Path(setup.data.data).expanduser().resolve())
-    backbone = asdict(setup.backbone)
-    if backbone["weights"] not in ("imagenet", "none"):
-        backbone["weights"] = str(Path(backbone["weights"]).resolve())
+    absolute = setup.with_absolute_paths()
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": data,
-        "backbone": backbone,
+        "data": asdict(absolute.data),
+        "backbone": asdict(absolute.backbone),
         "storage": setup.storage,
         "compression": setup.compression,
         "precision": setup.precision,

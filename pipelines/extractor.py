@@ -2,21 +2,24 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cache import FeatureSpec, FeatureWriter, find_donation
-from pipelines.bad_images import bad_rows, refusal
+from pipelines.bad_images import BadImagesError, bad_rows
 from pipelines.progress import waiting
 from pipelines.setup import Setup
+from transfer.devices import has_accelerator
 from transfer.digests import image_digests
 from transfer.sources import carve, load_as_given
-from transfer.startup import has_accelerator, import_keras
+from transfer.startup import import_keras
 
 if TYPE_CHECKING:
     from transfer.engines import Engine
+
+Show = Callable[[str], AbstractContextManager]
 
 
 class Extractor:
@@ -28,6 +31,7 @@ class Extractor:
     Args:
         setup: Images, backbone, and where results go.
         spec: The setup's own.
+        show: Shows on the terminal what is waited for.
 
     Attributes:
         images: All of them.
@@ -40,25 +44,27 @@ class Extractor:
         InputError: If the images or options cannot be used.
     """
 
-    def __init__(self, setup: Setup, spec: FeatureSpec) -> None:
+    def __init__(self, setup: Setup, spec: FeatureSpec, show: Show = waiting) -> None:
         import_keras()
         from transfer.extraction import build_extractor
 
         self._setup = replace(setup, rehash=False)  # the spec has just read everything
         self._spec = spec
+        self._show = show
         self._opened = ExitStack()
         self.engine: Engine | None = None
         data = setup.data
-        with waiting("listing the images"):
+        with show("listing the images"):
             self.images = images = load_as_given(data)
             # What cannot be split must not be found out after hours of extraction.
             carve(images.ids, images.labels, images.class_names, images.split, data)
             self.digests = image_digests(images, self._setup.file_index(data.data))
-        with waiting("building the backbone"):
+        with show("building the backbone"):
             self.cuts, self._body = build_extractor(setup.backbone, setup.precision)
         outputs = zip(self.cuts, self._body.outputs, strict=True)
+        self._ids = list(images.ids)
         self._shapes = {cut: output.shape[1:] for cut, output in outputs}
-        with waiting("looking for features in the store"):
+        with show("looking for features in the store"):
             self.donation = find_donation(
                 setup.feature_store, spec, self.digests, self.cuts, self._opened
             )
@@ -81,7 +87,7 @@ class Extractor:
         return FeatureWriter(
             self._setup.feature_store,
             self._spec,
-            list(self.images.ids),
+            self._ids,
             self._shapes,
             self.donation,
             self._setup.compression,
@@ -105,8 +111,8 @@ class Extractor:
             Facts about the engine and its speed; empty if there were no rows.
 
         Raises:
-            InputError: If an image cannot be decoded, and the options do not set it aside; all such
-                images are listed.
+            BadImagesError: If an image cannot be decoded, and the options do not set it aside.
+            InputError: If the engine cannot be built.
             CacheError: If a feature cannot be stored, or the disk is full.
         """
         rows, setup, images = writer.rows_to_run, self._setup, self.images
@@ -121,7 +127,7 @@ class Extractor:
         if self.engine is None:
             from transfer.extraction import build_engine
 
-            with waiting("building the engine"):
+            with self._show("building the engine"):
                 self.engine = build_engine(
                     self._body, images, first, batch_size, setup.engine, setup.precision
                 )
@@ -130,7 +136,7 @@ class Extractor:
         started, done = time.monotonic(), 0
         for batch, features in self.engine.run(chain([first], batches)):
             if batch.bad and setup.data.bad_images == "stop":
-                raise refusal(images, int(batch.rows[-1]) + 1, batch.bad)
+                raise BadImagesError(int(batch.rows[-1]) + 1, batch.bad)
             bad = bad_rows(images, batch)
             writer.write(batch.rows, dict(zip(cuts, features, strict=True)), bad)
             done += len(batch.rows)

@@ -81,7 +81,7 @@ def estimate(description: str, total: int, unit: str = "images") -> Callable[[in
         now = time.monotonic()
         if first is None:
             first = now, done  # from the end of the first batch, which compiles the model
-        elif not said and now - first[0] >= ESTIMATE_AFTER:
+        elif not said and done > first[1] and now - first[0] >= ESTIMATE_AFTER:
             said = True
             speed = (done - first[1]) / (now - first[0])
             left = (total - done) / speed

@@ -1,7 +1,7 @@
 """What all stages share: which images, which backbone, where results go."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from transfer.errors import InputError
 from transfer.extraction import EngineKind, Precision, check_engine
 from transfer.preprocessing import VERSION as PREPROCESSING_VERSION
 from transfer.resizing import INTERPOLATION
-from transfer.sources import DataOptions, data_name, digest
+from transfer.sources import DataOptions, data_name, digest, is_named
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Setup:
     """Images that the frozen backbone sees at a time; by default 64, 512 on an accelerator. Changes
     speed and memory, no value; where memory runs out it is halved."""
     jobs: int = 1
-    """Processes at a time, for parts of the features or groups of a sweep's heads."""
+    """Processes at a time, for parts of the features or groups of a sweep's heads. A dask cluster
+    that is there already uses all its workers."""
     parallel: Backend = "loky"
     """Where they run if there are several: on this machine, on a dask or on a ray cluster."""
     storage: Literal["float32", "float16"] = "float32"
@@ -72,11 +73,27 @@ class Setup:
         if self.precision != "int8":
             return self.precision
         try:
-            return f"int8, nncf {'.'.join(version('nncf').split('.')[:2])}"
-        except PackageNotFoundError:
+            versions = [f"{name} {_minor(name)}" for name in ("nncf", "openvino")]
+        except PackageNotFoundError as error:
             raise InputError(
-                "--precision int8 expects the package nncf, found none; pip install nncf openvino"
+                f"--precision int8 expects the package {error.name}, found none; "
+                "pip install nncf openvino"
             ) from None
+        return ", ".join(["int8", *versions])
+
+    def with_absolute_paths(self) -> "Setup":
+        """The same for a process that works in another folder, or on another machine."""
+        data, weights = self.data.data, self.backbone.weights
+        if not is_named(self.data):
+            data = str(Path(data).expanduser().resolve())
+        if weights not in ("imagenet", "none"):
+            weights = str(Path(weights).resolve())
+        return replace(
+            self,
+            data=replace(self.data, data=data),
+            backbone=replace(self.backbone, weights=weights),
+            artifacts=self.artifacts.resolve(),
+        )
 
     @property
     def run_folder(self) -> Path:
@@ -116,9 +133,14 @@ class Setup:
             views=self.backbone.views,
             precision=self._precision(),
             dtype=self.storage,
-            keras=".".join(version("keras").split(".")[:2]),
+            keras=_minor("keras"),
             format_version=FORMAT_VERSION,
         )
+
+
+def _minor(package: str) -> str:
+    """The package's version, of which only two numbers may change values."""
+    return ".".join(version(package).split(".")[:2])
 
 
 def flags_for(wanted: Mapping[str, Any], given: BackboneOptions) -> str:

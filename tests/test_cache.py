@@ -349,7 +349,7 @@ def test_killed_while_writing_leaves_nothing_half(tmp_path):
 
 def test_a_file_of_another_format_says_so(tmp_path):
     spec = dataclasses.replace(SPEC, format_version=1)
-    with pytest.raises(CacheError, match="of format 1, this version reads 2"):
+    with pytest.raises(CacheError, match="of format 1, this version reads 3"):
         FeatureFile(make(tmp_path, spec=spec))
 
 

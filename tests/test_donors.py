@@ -108,7 +108,7 @@ def test_images_without_a_digest_match_nothing(tmp_path):
     with ExitStack() as opened:
         other = dataclasses.replace(SPEC, data="other")
         donation = find_donation(tmp_path, other, nothing, tuple(SHAPES), opened)
-    assert donation.rows_to_run.tolist() == [0, 1]
+    assert donation.must_run.tolist() == [True, True]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))

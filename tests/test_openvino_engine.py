@@ -126,7 +126,7 @@ def test_auto_takes_it_for_many_images_on_a_cpu(body, monkeypatch):
     monkeypatch.setattr("transfer.extraction.WORTH_EXPORTING", 10)
     assert isinstance(build_engine(body, images, first, 4), OpenVINOEngine)
     assert isinstance(build_engine(body, images, first, 4, precision="bfloat16"), KerasEngine)
-    monkeypatch.setattr("transfer.startup.has_accelerator", lambda: True)
+    monkeypatch.setattr("transfer.devices.has_accelerator", lambda: True)
     assert isinstance(build_engine(body, images, first, 4), KerasEngine)
     monkeypatch.undo()
     assert isinstance(build_engine(body, images, first, 4), KerasEngine)  # ten are few

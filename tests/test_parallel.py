@@ -63,6 +63,42 @@ def test_a_second_cluster_of_this_machine_is_nobody_s_business(backend, recwarn)
     assert not [warning.message for warning in recwarn if "8787" in str(warning.message)]
 
 
+def threads(number):
+    return os.environ.get("OMP_NUM_THREADS")
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])  # loky shares by itself
+def test_workers_share_the_processors(backend, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("joblib.cpu_count", lambda *_, **__: 6)
+    assert list(in_parallel(threads, [1, 2], 2, backend)) == ["3", "3"]
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_a_cluster_that_is_not_there_is_one_line(monkeypatch):
+    pytest.importorskip("distributed")
+    import dask
+
+    with socket.socket() as taken, dask.config.set({"distributed.comm.timeouts.connect": 0.5}):
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setitem(dask.config.config, "scheduler-address", f"tcp://127.0.0.1:{port}")
+        with pytest.raises(InputError, match=f"a cluster at tcp://127.0.0.1:{port} .* found none"):
+            list(in_parallel(slowest_first, [1], 2, "dask"))
+
+
+def test_a_cluster_without_workers_is_one_line(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    monkeypatch.setattr("pipelines.parallel.PATIENCE", 0.5)
+    with distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster:
+        monkeypatch.setitem(dask.config.config, "scheduler-address", cluster.scheduler_address)
+        with pytest.raises(InputError, match="at least one worker, found none") as refused:
+            list(in_parallel(slowest_first, [1], 2, "dask"))
+    assert "\n" not in str(refused.value)
+
+
 def test_no_tasks_no_results():
     assert list(in_parallel(slowest_first, [], 2, "loky")) == []
 

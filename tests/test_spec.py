@@ -28,7 +28,7 @@ SPEC = FeatureSpec(
     precision="float32",
     dtype="float32",
     keras="3.15",
-    format_version=2,
+    format_version=3,
 )
 OTHER = {
     "data": "2" * 64,
@@ -46,13 +46,13 @@ OTHER = {
     "precision": "bfloat16",
     "dtype": "float16",
     "keras": "3.16",
-    "format_version": 3,
+    "format_version": 4,
 }
 
 
 def test_key_is_pinned():
     # A release that changes this digest would silently orphan everybody's features.
-    assert SPEC.key == "c3d8fc1970dee630dfd53e341c5feba8b096b7704905b38881db2b5a957730a4"
+    assert SPEC.key == "f1e84ef4c7a7fab4caee44570ac5578586bd716a0934ab244e1715717a10f25a"
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(FeatureSpec)])

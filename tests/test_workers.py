@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import signal
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,9 +96,18 @@ def test_one_of_two_workers_is_killed_and_not_a_bit_differs(
         "features.h5",
     ]
     said = capsys.readouterr().out
-    assert f"features: 5 parts for 2 {backend} workers" in said
+    assert f"features: 5 parts side by side ({backend})" in said
     if backend == "loky":  # a dask cluster goes on by itself
         assert "a worker died" in said
+
+
+def test_openvino_comes_to_the_same_bytes_in_one_process_and_in_two(setup, tmp_path):
+    pytest.importorskip("openvino")
+    files = []
+    for jobs in (1, 2):  # with two, each has one processor here
+        one = replace(setup, engine="openvino", artifacts=tmp_path / str(jobs), jobs=jobs)
+        files.append(make_features(one, one.spec()).read_bytes())
+    assert files[0] == files[1]
 
 
 def test_where_all_workers_die_the_work_is_done_here(setup, alone, tmp_path, monkeypatch, capsys):
@@ -121,23 +132,67 @@ def test_parts_that_are_there_are_not_made_again(setup, alone, tmp_path, monkeyp
         make_features(setup, setup.spec())
     setup = replace(setup, jobs=2)
     assert make_features(setup, setup.spec()).read_bytes() == alone
-    assert "3 parts for 2 loky workers" in capsys.readouterr().out
+    assert "3 parts side by side (loky)" in capsys.readouterr().out
 
 
-def test_a_bad_image_in_a_worker_is_one_here(setup, tmp_path):
+def test_all_bad_images_of_all_workers_are_listed(setup, tmp_path):
     photos = tmp_path / "photos"
-    for name in ("a", "b"):
-        (photos / name).mkdir(parents=True)
-    for path in Path(setup.data.data).glob("*/*.png"):
-        (photos / path.parent.name / path.name).write_bytes(path.read_bytes())
-    (photos / "a" / "298.png").write_bytes(b"no image")
+    shutil.copytree(setup.data.data, photos)
+    for bad in ("a/010.png", "b/299.png"):  # in the first part and in the last
+        (photos / bad).write_bytes(b"no image")
     setup = replace(setup, data=DataOptions(str(photos)), artifacts=tmp_path, jobs=2)
-    with pytest.raises(InputError, match=r"1 files that cannot be decoded(.|\n)*a/298\.png"):
+    with pytest.raises(InputError, match="2 files that cannot be decoded") as refused:
         make_features(setup, setup.spec())
+    assert "a/010.png" in str(refused.value)
+    assert "b/299.png" in str(refused.value)
     skipping = replace(setup, data=replace(setup.data, bad_images="skip"))
     together = make_features(skipping, skipping.spec()).read_bytes()
     single = replace(skipping, artifacts=tmp_path / "alone", jobs=1)
     assert together == make_features(single, single.spec()).read_bytes()
+
+
+def test_a_worker_that_sees_other_images_is_refused(setup):
+    spec = replace(setup.spec(), data="0" * 64)
+    workers._extractor.cache_clear()
+    with pytest.raises(InputError, match=f"worker on {socket.gethostname()} does not see") as error:
+        extract_parts((setup, spec, (0,)))
+    assert "data differs: 000000... expected" in str(error.value)
+
+
+def test_parts_that_go_elsewhere_are_said_and_made_here(
+    setup, alone, tmp_path, monkeypatch, capsys
+):
+    tasks = []
+    monkeypatch.setattr("pipelines.workers._extract_parts", lambda task: {})
+    monkeypatch.setattr(
+        "pipelines.workers.in_parallel",
+        lambda function, given, *_: [tasks.append(task) or function(task) for task in given],
+    )
+    monkeypatch.chdir(tmp_path)
+    setup = replace(setup, artifacts=Path("here"), jobs=2)
+    path = make_features(setup, setup.spec())
+    assert path.read_bytes() == alone
+    said = capsys.readouterr().out
+    assert said.count("5 parts side by side") == workers.ATTEMPTS  # they may only be late
+    assert "5 parts did not come to" in said
+    assert {task[0].artifacts for task in tasks} == {tmp_path / "here"}  # absolute, for any folder
+
+
+def test_a_damaged_part_is_given_to_workers_again(setup, alone, tmp_path, monkeypatch, capsys):
+    setup = replace(setup, artifacts=tmp_path, jobs=2)
+    spec = setup.spec()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("pipelines.extraction._run_here", lambda *_: raise_interrupt())
+        make_features(setup, spec)
+    (damaged,) = tmp_path.glob("features/*/parts/*64.h5")
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    capsys.readouterr()
+    assert make_features(setup, spec).read_bytes() == alone
+    assert "1 parts side by side" in capsys.readouterr().out
+
+
+def raise_interrupt():
+    raise KeyboardInterrupt
 
 
 def test_an_archive_is_read_by_each_worker_once(setup, alone, tmp_path, monkeypatch, capsys):

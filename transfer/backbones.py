@@ -8,6 +8,7 @@ import difflib
 import math
 import random
 import re
+import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -345,6 +346,9 @@ def _fresh_layer_names() -> Iterator[None]:
         global_state.set_global_attribute(counters, defaultdict(int, joined))
 
 
+_SEEDING = threading.Lock()
+
+
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Has Keras draw the seeds of initializers from a generator of our own.
@@ -353,12 +357,13 @@ def _seeded(seed: int) -> Iterator[None]:
     """
     from keras.src.random import seed_generator
 
-    shared = seed_generator.python_random
-    seed_generator.python_random = random.Random(seed)
-    try:
-        yield
-    finally:
-        seed_generator.python_random = shared
+    with _SEEDING:
+        shared = seed_generator.python_random
+        seed_generator.python_random = random.Random(seed)
+        try:
+            yield
+        finally:
+            seed_generator.python_random = shared
 
 
 def _build_application(

@@ -62,6 +62,11 @@ def feature_body(backbone: "keras.Model", options: BackboneOptions) -> "keras.Mo
     features = by_view[0]
     if len(by_view) > 1:
         features = [keras.ops.stack(of_cut, axis=1) for of_cut in zip(*by_view, strict=True)]
+    # A cut that no pooling follows is as its layer computes, maybe in bfloat16.
+    features = [
+        feature if feature.dtype == "float32" else keras.ops.cast(feature, "float32")
+        for feature in features
+    ]
     return keras.Model(pixels, features, name="feature_body")
 
 

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 
 from transfer.compiled import exact_float32, inference
+from transfer.devices import device_name
 from transfer.errors import InputError
 from transfer.images import Batch
 from transfer.resizing import resize_pixels
-from transfer.startup import device_name
 
 
 class Engine(Protocol):
@@ -137,10 +137,20 @@ def _devices_to_share() -> list[str]:
     return devices if len(devices) > 1 else []
 
 
+_OUT_OF_MEMORY = (
+    "resource_exhausted",
+    "resourceexhausted",
+    "outofmemory",
+    "out of memory",
+    "bad_alloc",
+    "alloc_failed",  # cuDNN's and cuBLAS's
+    "can't allocate memory",  # PyTorch's on a CPU
+)
+
+
 def _is_out_of_memory(error: Exception) -> bool:
     # Each backend has a class of its own for it, and JAX's is that of all its errors.
     if isinstance(error, MemoryError):
         return True
     words = f"{type(error).__name__}: {error}".lower()
-    signs = ("resource_exhausted", "resourceexhausted", "outofmemory", "out of memory", "bad_alloc")
-    return any(sign in words for sign in signs)
+    return any(sign in words for sign in _OUT_OF_MEMORY)

@@ -34,8 +34,8 @@ def build_extractor(
 
     Args:
         options: Backbone, weights, cuts, image size, pooling, views.
-        precision: With `"bfloat16"` the backbone computes in it; weights, preprocessing and
-            pooling stay float32. What int8 changes, its engine does.
+        precision: With `"bfloat16"` the backbone computes in it; weights, pooling and all that
+            is in front of it stay float32. What int8 changes, its engine does.
 
     Returns:
         Names of the cuts, and the model from float32 `(batch, H, W, 3)` pixels, 0-255 RGB, to
@@ -76,8 +76,8 @@ def build_engine(
     """Chooses and builds what runs the model.
 
     `"auto"` is OpenVINO for float32 on a machine without accelerator that has the package, for
-    `WORTH_EXPORTING` images and more. The number is that of the whole set, so that a run that goes
-    on has the engine of the one that was stopped.
+    `WORTH_EXPORTING` images and more, if it reads what Keras's backend exports. The number is that
+    of the whole set, so that a run that goes on has the engine of the one that was stopped.
 
     Args:
         body: From `build_extractor`.
@@ -91,8 +91,8 @@ def build_engine(
         InputError: If engine and precision do not go together, a package is missing, or what was
             asked for by name does not give Keras's features.
     """
+    from transfer.devices import has_accelerator
     from transfer.engines import KerasEngine
-    from transfer.startup import has_accelerator
 
     check_engine(engine, precision)
     if precision == "int8":
@@ -104,9 +104,9 @@ def build_engine(
 
         return OpenVINOEngine(body).tried(first)
     if (engine, precision) == ("auto", "float32") and len(images) >= WORTH_EXPORTING:
-        from transfer.openvino_engine import OpenVINOEngine, is_installed
+        from transfer.openvino_engine import OpenVINOEngine, can_run
 
-        if is_installed() and not has_accelerator():
+        if can_run() and not has_accelerator():
             try:
                 return OpenVINOEngine(body).tried(first)
             except InputError as error:

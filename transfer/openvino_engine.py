@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 PARITY = 1e-3
 """Largest difference from Keras's features that is let pass, as a share of their largest."""
+_NOT_READ = ("jax",)
+"""Backends whose exported models OpenVINO does not read (2026.4)."""
 COMPARED = 8
 """Images on which the two are compared."""
 
 
-def is_installed() -> bool:
-    """Whether the package is there."""
-    return find_spec("openvino") is not None
+def can_run() -> bool:
+    """Whether the package is there, and reads what Keras's backend exports."""
+    return find_spec("openvino") is not None and keras.backend.backend() not in _NOT_READ
 
 
 def import_openvino() -> Any:
@@ -136,8 +138,12 @@ class OpenVINOEngine:
     def _compiled_for(self, images: np.ndarray) -> "_Compiled":
         signature = (images.shape[1:], str(images.dtype))
         if signature not in self._compiled:
-            resized = _behind_resizing(self._openvino, self._model, images)
-            compiled = _Compiled(self._openvino.Core().compile_model(resized, "CPU", _settings()))
+            try:
+                resized = _behind_resizing(self._openvino, self._model, images)
+                model = self._openvino.Core().compile_model(resized, "CPU", _settings())
+            except Exception as error:  # of many kinds, as those of converters
+                raise _not_taken(error) from error
+            compiled = _Compiled(model)
             self._compare(compiled, images[:COMPARED])
             self._compiled[signature] = compiled
         return self._compiled[signature]
@@ -203,13 +209,18 @@ def _exported(openvino: Any, body: keras.Model) -> "openvino.Model":
             )
             core = openvino.Core()
             core.set_property({"ENABLE_MMAP": False})  # the file is gone soon
-            return core.read_model(path)
+            model = core.read_model(path)
+            model.reshape([1, *body.input_shape[1:]])  # from PyTorch it comes without sizes
+            return model
         except Exception as error:  # Converters raise whatever they meet.
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(
-                f"OpenVINO cannot take this backbone ({type(error).__name__}: {reason}); "
-                "use --engine keras"
-            ) from error
+            raise _not_taken(error) from error
+
+
+def _not_taken(error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:300]
+    return InputError(
+        f"OpenVINO cannot take this backbone ({type(error).__name__}: {reason}); use --engine keras"
+    )
 
 
 def _behind_resizing(

@@ -24,25 +24,3 @@ def import_keras() -> None:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
-
-
-def device_name() -> str:
-    """What Keras computes with, such as `tensorflow, CPU` or `jax, 2 x GPU`."""
-    import keras
-
-    backend, devices = keras.backend.backend(), _accelerators()
-    if not devices:
-        return f"{backend}, CPU"
-    kind = str(devices[0]).split(":")[0].upper()
-    return f"{backend}, {kind}" if len(devices) == 1 else f"{backend}, {len(devices)} x {kind}"
-
-
-def has_accelerator() -> bool:
-    """Whether Keras computes on something else than the CPU."""
-    return bool(_accelerators())
-
-
-def _accelerators() -> list[str]:
-    import keras
-
-    return keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu")
