@@ -1,5 +1,6 @@
 # Every target sets up the virtual environment first; nothing but Python 3.11+ and make is needed.
 VENV   ?= .venv
+BENCH_VENV ?= $(VENV)-bench
 PYTHON ?= python3
 RECIPE ?= cifar10-mobilenetv2
 
@@ -62,8 +63,14 @@ check: setup  ## lint and types alone
 torture: setup  ## kill extractions at 60 instants, flip bytes at random
 	@$(VENV)/bin/python -m tests.torture
 
-bench: setup  ## ratios of two things timed side by side
-	@$(VENV)/bin/python -m tests.benchmarks
+bench: setup $(BENCH_VENV)/.installed  ## ratios of two things timed side by side
+	@BENCH_VENV=$(BENCH_VENV) $(VENV)/bin/python -m tests.benchmarks $(ARGS)
+
+# What the benchmark compares with has an environment of its own; PyTorch is some gigabytes.
+$(BENCH_VENV)/.installed: tests/benchmarks/rivals.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/benchmarks/rivals.txt
+	@touch $@
 
 format: setup  ## format the code
 	@$(VENV)/bin/ruff format .

@@ -12,16 +12,24 @@ from pathlib import Path
 from pipelines.results import print_table
 from tests.benchmarks import cifar
 from tests.benchmarks.baselines import logistic_path
-from tests.benchmarks.extraction import storing
+from tests.benchmarks.cost import cost
+from tests.benchmarks.engines import engines
+from tests.benchmarks.extraction import pipeline, storing
 from tests.benchmarks.heads import banks, head_training
-from tests.benchmarks.start import second_run
+from tests.benchmarks.loop import epochs
+from tests.benchmarks.start import cold_and_warm, start
 from tests.benchmarks.store import store
 from tests.benchmarks.sweep import default_sweep
 
 SUBJECTS = {
     "store": store,
     "extraction": storing,
-    "start": second_run,
+    "pipeline": pipeline,
+    "engines": engines,
+    "cost": cost,
+    "start": start,
+    "cold": cold_and_warm,
+    "loop": epochs,
     "heads": lambda: [head_training()],
     "banks": banks,
     "logistic": lambda: [logistic_path(cifar.data())],

@@ -33,6 +33,20 @@ def setup() -> Setup:
     return Setup(DataOptions(str(SHARED / "cifar10-jpeg.tar.xz")), backbone)
 
 
+def options() -> list[str]:
+    """The same as flags."""
+    backbone = setup().backbone
+    words = {
+        "data": setup().data.data,
+        "backbone": backbone.backbone,
+        "weights": backbone.weights,
+        "alpha": backbone.alpha,
+        "image-size": backbone.image_size,
+        "cut": TOP,
+    }
+    return [word for name, value in words.items() for word in (f"--{name}", str(value))]
+
+
 @cache
 def data() -> TrainingData:
     """45,000 training and 5,000 validation rows."""

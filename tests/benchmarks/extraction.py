@@ -1,5 +1,8 @@
-"""What the store costs an extraction: the backbone alone against the backbone and storing."""
+"""Extraction as a whole against the bare engine, and what the store alone costs."""
 
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,19 +12,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cache import FeatureWriter
+from tests.benchmarks.cifar import SHARED
 from tests.benchmarks.store import seal_synthetic
 from tests.benchmarks.timing import seconds, summary
 from tests.test_spec import SPEC
 from transfer.backbones import BLOCKS, BackboneOptions
-from transfer.images import ImageSet
+from transfer.images import Batch, ImageSet
+from transfer.sources import DataOptions, load_as_given
 from transfer.startup import import_keras
 
 if TYPE_CHECKING:
-    from transfer.engines import KerasEngine
+    import keras
 
+    from transfer.engines import Engine
+
+BATCH = 64
 REPETITIONS = 3
-GOAL = 0.97
+STORE_GOAL = 0.97
 """The store may add 3 % to an extraction."""
+ARRAYS_GOAL, PHOTOGRAPHS_GOAL = 0.95, 0.85
+"""Least shares of the bare engine's speed."""
+PASSES = 4
+"""Times that each photograph is in the set: 1,200 rows."""
 
 
 def storing() -> list[dict]:
@@ -35,40 +47,114 @@ def storing() -> list[dict]:
     ]
 
 
+def pipeline() -> list[dict]:
+    """Reading, decoding, resizing, the engine, writing and sealing against OpenVINO's engine alone.
+
+    The latter gets random images in memory, in the size that the backbone sees. Beside small images
+    in an array, photographs of some 250 pixels as JPEG files of a folder.
+    """
+    import_keras()
+    cases = [
+        (BackboneOptions("EfficientNetLite0", image_size=160), 3072),
+        (BackboneOptions("EfficientNetLite0", image_size=224), 1536),
+        (BackboneOptions("InceptionV3", "none", image_size=139), 768),
+        (BackboneOptions("MobileNetV2", "none", image_size=224), 1536),
+    ]
+    with _photographs() as photographs:
+        return [
+            row
+            for options, count in cases
+            for row in _pipeline(options, _noise(count), photographs)
+        ]
+
+
+def _pipeline(options: BackboneOptions, arrays: ImageSet, photographs: ImageSet) -> list[dict]:
+    from transfer.extraction import build_extractor
+    from transfer.openvino_engine import OpenVINOEngine
+
+    cuts, body = build_extractor(options)
+    engine, size = OpenVINOEngine(body), body.input_shape[1:3]
+    pixels = np.random.default_rng(0).uniform(0, 255, (BATCH, *size, 3)).astype(np.float32)
+
+    def alone(count: int) -> float:
+        """Seconds per image."""
+        batches = [Batch(np.arange(BATCH), pixels)] * (count // BATCH)
+        return seconds(lambda: list(engine.run(batches))) / (len(batches) * BATCH)
+
+    rows = []
+    for images, what, goal in (
+        (arrays, "arrays of 32 x 32 pixels", ARRAYS_GOAL),
+        (photographs, "photographs", PHOTOGRAPHS_GOAL),
+    ):
+        count, pairs = len(images), []
+        for repetition in range(1 + REPETITIONS):
+            pair = count * alone(count), _stored(engine, images, cuts, body)
+            if repetition:  # in the first, requests and their memory are made
+                pairs.append(pair)
+        backbone = f"{options.backbone} @{size[0]}"
+        rows.append(summary(f"{count:,} {what}, {backbone}: bare engine / all", pairs, goal=goal))
+    return rows
+
+
 def _storing(options: BackboneOptions, num_images: int) -> dict:
     from transfer.engines import KerasEngine
     from transfer.extraction import build_extractor
 
     cuts, body = build_extractor(options)
-    shapes = {cut: output.shape[1:] for cut, output in zip(cuts, body.outputs, strict=True)}
-    images, engine = _images(num_images), KerasEngine(body, 64)
-    list(engine.run(images.batches(64, body.input_shape[1:3], np.arange(64))))  # compiled
+    images, engine = _noise(num_images), KerasEngine(body, BATCH)
+    size = body.input_shape[1:3]
+    list(engine.run(images.batches(BATCH, size, np.arange(BATCH))))  # compiled
     pairs = []
     for _ in range(REPETITIONS):
-        alone = seconds(lambda: _extract(engine, images, body.input_shape[1:3], None))
-        with TemporaryDirectory() as folder:
-            spec = replace(SPEC, cuts=cuts)
-            writer = FeatureWriter(Path(folder), spec, list(images.ids), shapes)
-            stored = partial(_extract, engine, images, body.input_shape[1:3], writer)
-            pairs.append((alone, seconds(stored)))
-    width = sum(shape[0] for shape in shapes.values())
+        alone = seconds(lambda: list(engine.run(images.batches(BATCH, size))))
+        pairs.append((alone, _stored(engine, images, cuts, body)))
+    width = sum(output.shape[1] for output in body.outputs)
     what = f"{num_images:,} images, {options.backbone} @{options.image_size}, {width:,} features"
-    return summary(f"{what}: backbone / backbone, writing and sealing", pairs, goal=GOAL)
+    return summary(f"{what}: backbone / backbone, writing and sealing", pairs, goal=STORE_GOAL)
+
+
+def _stored(
+    engine: "Engine", images: ImageSet, cuts: tuple[str, ...], body: "keras.Model"
+) -> float:
+    """Seconds of an extraction to a sealed file."""
+    shapes = {cut: output.shape[1:] for cut, output in zip(cuts, body.outputs, strict=True)}
+    with TemporaryDirectory() as folder:
+        spec = replace(SPEC, cuts=cuts)
+        writer = FeatureWriter(Path(folder), spec, list(images.ids), shapes)
+        return seconds(partial(_extract, engine, images, body.input_shape[1:3], writer))
 
 
 def _extract(
-    engine: "KerasEngine", images: ImageSet, size: tuple[int, int], writer: FeatureWriter | None
+    engine: "Engine", images: ImageSet, size: tuple[int, int], writer: FeatureWriter
 ) -> None:
-    for batch, features in engine.run(images.batches(64, size)):
-        if writer:
-            writer.write(batch.rows, dict(zip(writer.datasets, features, strict=True)))
-    if writer:
-        seal_synthetic(writer)
+    for batch, features in engine.run(images.batches(BATCH, size)):
+        writer.write(batch.rows, dict(zip(writer.datasets, features, strict=True)))
+    seal_synthetic(writer)
 
 
-def _images(count: int) -> ImageSet:
+def _noise(count: int) -> ImageSet:
     """Noise in the size of CIFAR-10."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
     ids = np.array([f"train/{row:05d}" for row in range(count)], dtype=object)
     split, rows = np.full(count, "train"), np.arange(count)
     return ImageSet(ids, rows % 10, tuple("0123456789"), split, pixels, rows)
+
+
+@contextmanager
+def _photographs() -> Iterator[ImageSet]:
+    """Real photographs in a folder, each several times in the set.
+
+    Raises:
+        FileNotFoundError: If they do not lie beside the project.
+    """
+    archive = SHARED / "cats-and-dogs.tar.xz"
+    if not archive.exists():
+        raise FileNotFoundError(f"the benchmark of photographs expects {archive}, found none")
+    with TemporaryDirectory() as folder:
+        with tarfile.open(archive) as file:
+            file.extractall(folder, filter="data")
+        images = load_as_given(DataOptions(f"{folder}/cats-and-dogs"))
+        repeated = images
+        for name in ("ids", "labels", "split", "members"):
+            repeated = replace(repeated, **{name: np.tile(getattr(images, name), PASSES)})
+        yield repeated

@@ -1,22 +1,60 @@
-"""How soon a stage finds that its features are cached."""
+"""How soon the command line answers, and what the first and the second `make features` take."""
 
 import subprocess
 import sys
 import tempfile
 
-from tests.benchmarks.timing import compare
+from tests.benchmarks.commands import run_stage
+from tests.benchmarks.timing import figure, seconds, summary
+
+REPETITIONS = 7
+HELP_SECONDS, HIT_SECONDS = 0.3, 0.5
+"""Most seconds beyond those of the interpreter alone."""
 
 
-def second_run() -> list[dict]:
-    """The features stage on the digits where they are cached, a process from start to end."""
+def start() -> list[dict]:
+    """`transfer --help` and a cache hit beyond `python -c pass`; processes from start to end."""
     with tempfile.TemporaryDirectory() as folder:
-        features = [sys.executable, "-m", "pipelines.cli", "features", "--recipe", "demo"]
-        features += ["--artifacts", folder, "--limit-per-class", "5"]
-        return [
-            compare(
-                f"second run of features: python -c {code!r} / all of it",
-                lambda code=code: subprocess.run([sys.executable, "-c", code], capture_output=True),
-                lambda: subprocess.run(features, capture_output=True, check=True),
-            )
-            for code in ("pass", "import keras")
+        options = ["--recipe", "demo", "--artifacts", folder, "--limit-per-class", "5"]
+        ways = {
+            "pass": [sys.executable, "-c", "pass"],
+            "import keras": [sys.executable, "-c", "import keras"],
+            "--help": [sys.executable, "-m", "pipelines.cli", "--help"],
+            "hit": [sys.executable, "-m", "pipelines.cli", "features", *options],
+        }
+        for command in ways.values():
+            _run(command)
+        taken = [
+            {name: seconds(lambda command=command: _run(command)) for name, command in ways.items()}
+            for _ in range(REPETITIONS)
         ]
+    rows = [
+        summary(
+            f"second run of features: python -c {code!r} / all of it",
+            [(times[code], times["hit"]) for times in taken],
+        )
+        for code in ("pass", "import keras")
+    ]
+    for name, what, most in (
+        ("--help", "transfer --help", HELP_SECONDS),
+        ("hit", "a cache hit", HIT_SECONDS),
+    ):
+        beyond = sorted(times[name] - times["pass"] for times in taken)[REPETITIONS // 2]
+        rows.append(figure(f"{what}: {most} s / {beyond:.2f} s beyond Python", most / beyond, 1))
+    return rows
+
+
+def cold_and_warm() -> list[dict]:
+    """`make features RECIPE=demo` on an empty store, and once more."""
+    pairs = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            options = ["--recipe", "demo", "--artifacts", folder]
+            cold, _ = run_stage("features", *options)
+            warm, _ = run_stage("features", *options)
+            pairs.append((cold, warm))
+    return [summary("features of 1,797 digits: first run / second", pairs)]
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, capture_output=True, check=True)

@@ -1,14 +1,10 @@
 """The default sweep as a user types it: time, what it wins over the default head, memory."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 from tests.benchmarks import cifar
+from tests.benchmarks.commands import run_stage
 from tests.benchmarks.timing import figure
 
 MOST_SECONDS = 240
@@ -40,25 +36,7 @@ def _run(stage: str) -> tuple[dict, float, float]:
     setup, run = cifar.setup(), f"bench-{stage}"
     folder = setup.artifacts / "runs" / run
     shutil.rmtree(folder, ignore_errors=True)  # a journal would answer at once
-    backbone = setup.backbone
-    words = {
-        "data": setup.data.data,
-        "backbone": backbone.backbone,
-        "weights": backbone.weights,
-        "alpha": backbone.alpha,
-        "image-size": backbone.image_size,
-        "cut": cifar.TOP,
-        "run": run,
-    }
-    options = [word for name, value in words.items() for word in (f"--{name}", str(value))]
-    log = Path(setup.artifacts / f"{run}.log")
-    started = time.monotonic()
-    with log.open("w") as file:
-        command = [sys.executable, "-m", "pipelines.cli", stage, *options]
-        child = subprocess.Popen(command, stdout=file)
-        _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.monotonic() - started
-    if status:
-        raise RuntimeError(f"transfer {stage} ended with {status}; see {log}")
+    log = setup.artifacts / f"{run}.log"
+    seconds, peak = run_stage(stage, *cifar.options(), "--run", run, log=log)
     result = json.loads((folder / f"{stage}.json").read_text())
-    return result, usage.ru_maxrss / 2**20, seconds
+    return result, peak, seconds

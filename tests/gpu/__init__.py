@@ -1,0 +1,1 @@
+"""What is worth measuring on an accelerator only; no test needs one."""
