@@ -67,11 +67,6 @@ def make_features(setup: Setup, spec: FeatureSpec) -> Path:
         return path
 
 
-def is_made(path: Path) -> bool:
-    """Whether a feature file is there, and nothing beside it that a killed run left."""
-    return path.exists() and not (path.parent / PARTS).exists()
-
-
 def _clear_up(path: Path) -> None:
     """Removes what killed runs left; only while no other run works on the entry."""
     remove_leftovers(path.parent)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cache import FeatureFile, FeatureSpec
+from cache import PARTS, FeatureFile, FeatureSpec
 from cache.store import read_about
-from pipelines.extraction import is_made, make_features, skipped_path
 from pipelines.setup import Setup
 from transfer.sources import DataOptions, carve
 
@@ -48,8 +47,10 @@ def open_features(setup: Setup) -> FeatureFile:
 
 def _open(setup: Setup, spec: FeatureSpec) -> FeatureFile:
     path = setup.feature_path(spec)
-    if is_made(path):
+    if _is_made(path):
         return FeatureFile(path, spec.key)
+    from pipelines.extraction import make_features, skipped_path  # a hit does without
+
     was_there = path.exists()
     started = time.monotonic()
     features = FeatureFile(make_features(setup, spec), spec.key)
@@ -62,6 +63,11 @@ def _open(setup: Setup, spec: FeatureSpec) -> FeatureFile:
     if features.skipped:
         print(f"features: {len(features.skipped)} bad images set aside, see {skipped_path(path)}")
     return features
+
+
+def _is_made(path: Path) -> bool:
+    """Whether a feature file is there, and nothing beside it that a killed run left."""
+    return path.exists() and not (path.parent / PARTS).exists()
 
 
 def split_of(features: FeatureFile, options: DataOptions) -> np.ndarray:
