@@ -247,7 +247,7 @@ def test_random_weights_do_not_depend_on_what_other_threads_draw():
     over = threading.Event()
 
     def draw():
-        while not over.is_set():
+        while not over.wait(1e-4):
             random.random()
 
     first = build_backbone(random_options("MobileNetV3Small"))

@@ -1,9 +1,6 @@
-"""Several processes on one entry: the bytes of one process, also where a worker is killed."""
+"""Several processes on one entry: the bytes of one process."""
 
-import contextlib
-import os
 import shutil
-import signal
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +13,6 @@ import cache.writer
 from pipelines import workers
 from pipelines.extraction import make_features
 from pipelines.setup import Setup
-from tests.test_parallel import BACKENDS
 from transfer.backbones import BackboneOptions
 from transfer.errors import InputError
 from transfer.sources import DataOptions
@@ -29,27 +25,6 @@ def in_small_parts(task):
     """What a worker does, in parts that suit a test; it imports this module to find it."""
     cache.writer.rows_per_part = lambda row_bytes: ROWS_PER_PART
     return extract_parts(task)
-
-
-def and_one_dies(task):
-    """The first worker that has some rows of a part kills itself."""
-    write, marker = cache.writer.FeatureWriter.write, task[0].artifacts / "one died"
-
-    def write_or_die(self, rows, *more):
-        write(self, rows, *more)
-        with contextlib.suppress(FileExistsError):
-            marker.touch(exist_ok=False)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    cache.writer.FeatureWriter.write = write_or_die
-    try:
-        return in_small_parts(task)
-    finally:
-        cache.writer.FeatureWriter.write = write
-
-
-def and_all_die(task):
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -82,25 +57,6 @@ def alone(setup):
         return make_features(setup, setup.spec()).read_bytes()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_one_of_two_workers_is_killed_and_not_a_bit_differs(
-    backend, setup, alone, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr("pipelines.workers._extract_parts", and_one_dies)
-    setup = replace(setup, artifacts=tmp_path, jobs=2, parallel=backend)
-    path = make_features(setup, setup.spec())
-    assert (tmp_path / "one died").exists()
-    assert path.read_bytes() == alone
-    assert [one.name for one in path.parent.iterdir() if one.name != ".lock"] == [
-        "about.json",
-        "features.h5",
-    ]
-    said = capsys.readouterr().out
-    assert f"features: 5 parts side by side ({backend})" in said
-    if backend == "loky":  # a dask cluster goes on by itself
-        assert "a worker died" in said
-
-
 def test_openvino_comes_to_the_same_bytes_in_one_process_and_in_two(setup, tmp_path):
     pytest.importorskip("openvino")
     files = []
@@ -108,13 +64,6 @@ def test_openvino_comes_to_the_same_bytes_in_one_process_and_in_two(setup, tmp_p
         one = replace(setup, engine="openvino", artifacts=tmp_path / str(jobs), jobs=jobs)
         files.append(make_features(one, one.spec()).read_bytes())
     assert files[0] == files[1]
-
-
-def test_where_all_workers_die_the_work_is_done_here(setup, alone, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("pipelines.workers._extract_parts", and_all_die)
-    setup = replace(setup, artifacts=tmp_path, jobs=2)
-    assert make_features(setup, setup.spec()).read_bytes() == alone
-    assert capsys.readouterr().out.count("5 parts are left") == workers.ATTEMPTS
 
 
 def test_parts_that_are_there_are_not_made_again(setup, alone, tmp_path, monkeypatch, capsys):
