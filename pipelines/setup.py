@@ -30,8 +30,8 @@ class Setup:
     run: str | None = None
     """Name of the folder under artifacts/runs; by default the recipe, or data and backbone."""
     engine: EngineKind = "auto"
-    """What runs the frozen backbone: Keras, or on a CPU OpenVINO, several times as fast, which auto
-    takes for 2,000 images and more if the package openvino is installed. Features differ by
+    """What runs the frozen backbone: Keras, or on a CPU OpenVINO, up to three times as fast, which
+    auto takes for 2,000 images and more if the package openvino is installed. Features differ by
     rounding alone: both are compared on the first images."""
     precision: Precision = "float32"
     """Arithmetic of the frozen backbone: bfloat16 is fast on accelerators, int8 on CPUs (it needs

@@ -111,7 +111,12 @@ def test_a_lock_file_left_behind_is_no_obstacle(tmp_path):
 @pytest.mark.parametrize("how", ["no fcntl", "ENOLCK"])
 def test_without_locks_two_at_once_write_one_file(how, tmp_path):
     extraction = Extraction(tmp_path, fast=True)
-    processes = [extraction.start("--no-locks", how) for _ in range(2)]
+    at_once = ["--stop-at", "writing begins:1"]  # none is done before the other has begun
+    processes = [extraction.start("--no-locks", how, *at_once) for _ in range(2)]
+    for process in processes:
+        stopped(process)
+    for process in processes:
+        process.send_signal(signal.SIGCONT)
     for process in processes:
         assert "waiting" not in finish(process)
     assert PARTS < extraction.parts_begun <= 2 * PARTS  # they did meet

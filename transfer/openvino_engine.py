@@ -1,4 +1,4 @@
-"""OpenVINO runs the frozen model on CPUs, several times as fast as Keras does there.
+"""OpenVINO runs the frozen model on CPUs, up to three times as fast as Keras does there.
 
 The package is optional; nothing here is imported where it is not asked for.
 """
