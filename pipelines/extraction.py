@@ -83,6 +83,7 @@ def _say_near_miss(setup: Setup, spec: FeatureSpec) -> None:
 
 
 def _extract(setup: Setup, spec: FeatureSpec) -> None:
+    setup = replace(setup, rehash=False)  # the spec has just read everything
     path = setup.feature_path(spec)
     started = time.monotonic()
     with ExitStack() as opened:
@@ -96,7 +97,7 @@ def _extract(setup: Setup, spec: FeatureSpec) -> None:
             about |= run_side_by_side(setup, spec, extractor.images, writer)
             writer = opened.enter_context(extractor.writer())
         about |= _run_here(extractor, writer)
-        _check_unchanged(replace(setup, rehash=False), spec, writer)  # it has been read just now
+        _check_unchanged(setup, spec, writer)
         with waiting("sealing the file"):
             writer.seal(
                 labels=extractor.images.labels,

@@ -48,7 +48,7 @@ class Extractor:
         import_keras()
         from transfer.extraction import build_extractor
 
-        self._setup = replace(setup, rehash=False)  # the spec has just read everything
+        self._setup = setup
         self._spec = spec
         self._show = show
         self._opened = ExitStack()
@@ -58,7 +58,7 @@ class Extractor:
             self.images = images = load_as_given(data)
             # What cannot be split must not be found out after hours of extraction.
             carve(images.ids, images.labels, images.class_names, images.split, data)
-            self.digests = image_digests(images, self._setup.file_index(data.data))
+            self.digests = image_digests(images, setup.file_index(data.data))
         with show("building the backbone"):
             self.cuts, self._body = build_extractor(setup.backbone, setup.precision)
         outputs = zip(self.cuts, self._body.outputs, strict=True)

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -56,7 +55,7 @@ def run_side_by_side(
     parts = {part.start: part for part in writer.missing if part.start in num_rows}
     for part in parts.values():
         part.path.unlink(missing_ok=True)  # a damaged one would be taken for done
-    setup = replace(setup.with_absolute_paths(), rehash=False)
+    setup = setup.with_absolute_paths()
     began, facts = time.monotonic(), dict[str, Any]()
     with cluster(setup.parallel, setup.jobs):
         for _ in range(ATTEMPTS):

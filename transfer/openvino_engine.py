@@ -6,6 +6,7 @@ The package is optional; nothing here is imported where it is not asked for.
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,16 +42,27 @@ def import_openvino() -> Any:
     Raises:
         InputError: If it is not installed.
     """
+    remedy = "pip install openvino, or use --engine keras"
+    return import_without_reports("openvino", "expected", remedy)
+
+
+def import_without_reports(name: str, expected: str, remedy: str) -> Any:
+    """Imports openvino, or what its makers build on it.
+
+    Args:
+        name: Of the package.
+        expected: First words of the error where it is not installed: who expects it.
+        remedy: Its last words.
+
+    Raises:
+        InputError: If it is not installed.
+    """
     # It would send an event at its import already, unless it finds this package missing.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
-        import openvino
+        return import_module(name)
     except ImportError as error:
-        raise InputError(
-            f"expected the package openvino, found none ({error}); pip install openvino, "
-            "or use --engine keras"
-        ) from None
-    return openvino
+        raise InputError(f"{expected} the package {name}, found none ({error}); {remedy}") from None
 
 
 class OpenVINOEngine:

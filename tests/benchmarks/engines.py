@@ -22,7 +22,6 @@ BATCH = 64
 REPETITIONS = 3
 RIVALS = Path(os.environ.get("BENCH_VENV", ".venv-bench")) / "bin" / "python"
 """The Python of the environment that `make bench` installs `rivals.txt` into."""
-
 LOG = Path("artifacts") / "bench-rivals.log"
 
 
@@ -35,14 +34,12 @@ class Case:
         rival: Timm's name of the same architecture.
         side: In pixels.
         batches: Of 64 images, so many that each way takes some seconds.
-        alpha: Width.
     """
 
     name: str
     rival: str
     side: int
     batches: int
-    alpha: float = 1.0
 
 
 CASES = (
@@ -67,7 +64,7 @@ def _engines(case: Case, ask: Callable[..., float]) -> list[dict]:
     from transfer.images import Batch
     from transfer.openvino_engine import OpenVINOEngine
 
-    options = BackboneOptions(case.name, "none", alpha=case.alpha, image_size=case.side, cut=(TOP,))
+    options = BackboneOptions(case.name, "none", image_size=case.side, cut=(TOP,))
     _, body = build_extractor(options)
     pixels = np.random.default_rng(0).uniform(0, 255, (BATCH, case.side, case.side, 3))
     batches = [Batch(np.arange(BATCH), pixels.astype(np.float32))] * case.batches

@@ -35,10 +35,8 @@ def epochs() -> list[dict]:
     few = features[:1000], labels[:1000]
 
     inputs = keras.Input((32, 32, 3), dtype="uint8")
-    (vectors,) = [body(resize_pixels(inputs, (139, 139)), training=False)]
-    outputs = keras.layers.Dense(10, activation="softmax")(
-        vectors[0] if isinstance(vectors, list) else vectors
-    )
+    (vectors,) = keras.tree.flatten(body(resize_pixels(inputs, (139, 139)), training=False))
+    outputs = keras.layers.Dense(10, activation="softmax")(vectors)
     in_loop = keras.Model(inputs, outputs)
     in_loop.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 
