@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from pipelines.progress import progress
 from transfer.errors import InputError
-from transfer.images import BadImage, Batch, ImageSet
+from transfer.images.imageset import BadImage, Batch, ImageSet
 
 
 class BadImagesError(Exception):

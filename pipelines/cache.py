@@ -15,12 +15,12 @@ from tyro.conf import Positional
 
 from cache import DAMAGED, CacheError, FeatureFile, Verification, verify
 from cache.store import Entry, contained, entries, find_entry, remove
+from pipelines.extracting.room import in_words
 from pipelines.results import print_table
-from pipelines.room import in_words
 from pipelines.setup import Setup
-from transfer.backbones import BackboneOptions
+from transfer.backbones.building import BackboneOptions
 from transfer.errors import InputError
-from transfer.sources import DataOptions
+from transfer.images.sources import DataOptions
 
 TOLERANCE = {"float32": 1e-3, "float16": 5e-3}
 """Largest difference of features extracted again, as a share of the largest one, by storage."""
@@ -280,7 +280,7 @@ def _rows_in_words(rows: np.ndarray, ids: np.ndarray | None) -> str:
 
 def _repair(stage: CacheStage, entry: Entry) -> None:
     """Makes the file again; its sound rows are taken over, the others extracted."""
-    from pipelines.extraction import make_features
+    from pipelines.extracting.extraction import make_features
 
     setup = _setup_of(stage, entry)
     if entry.path.exists():
@@ -297,8 +297,8 @@ def _sample(stage: CacheStage, entry: Entry) -> float:
     Raises:
         CacheError: If it is above what is allowed; names the image.
     """
-    from pipelines.extraction import extract_rows
-    from transfer.sources import load_as_given
+    from pipelines.extracting.extraction import extract_rows
+    from transfer.images.sources import load_as_given
 
     setup = _setup_of(stage, entry)
     images = load_as_given(setup.data)

@@ -14,13 +14,13 @@ from pipelines.results import print_table, read_json, write_json
 from pipelines.samples import read_samples
 from pipelines.scoring import predict_images
 from pipelines.setup import Setup
+from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.startup import import_keras
 
 if TYPE_CHECKING:
     import keras
 
-    from transfer.images import ImageSet
+    from transfer.images.imageset import ImageSet
     from transfer.metrics import Evaluation
 
 
@@ -158,8 +158,8 @@ def _draw(
     probabilities: np.ndarray,
     evaluation: "Evaluation",
 ) -> None:
-    from transfer.architecture import plot_architecture
-    from transfer.plots import plot_confusion, plot_predictions
+    from transfer.pictures.architecture import plot_architecture
+    from transfer.pictures.plots import plot_confusion, plot_predictions
 
     title = f"{name}, {evaluation.split} split"
     plot_confusion(

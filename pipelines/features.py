@@ -9,7 +9,7 @@ import numpy as np
 from cache import PARTS, FeatureFile, FeatureSpec
 from cache.store import read_about
 from pipelines.setup import Setup
-from transfer.sources import DataOptions, carve
+from transfer.images.sources import DataOptions, carve
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def _open(setup: Setup, spec: FeatureSpec) -> FeatureFile:
     path = setup.feature_path(spec)
     if _is_made(path):
         return FeatureFile(path, spec.key)
-    from pipelines.extraction import make_features, skipped_path  # a hit does without
+    from pipelines.extracting.extraction import make_features, skipped_path  # a hit does without
 
     was_there = path.exists()
     started = time.monotonic()

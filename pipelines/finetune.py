@@ -14,13 +14,13 @@ from pipelines.progress import progress, waiting
 from pipelines.results import read_json, write_json
 from pipelines.scoring import predict_images, rank
 from pipelines.setup import Setup, flags_for
-from transfer.augmentation import AugmentOptions
+from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.extraction import Precision
-from transfer.fitting import FitOptions
-from transfer.images import ImageSet
-from transfer.sources import load_as_given
-from transfer.startup import import_keras
+from transfer.extraction.extraction import Precision
+from transfer.finetuning.augmentation import AugmentOptions
+from transfer.heads.fitting import FitOptions
+from transfer.images.imageset import ImageSet
+from transfer.images.sources import load_as_given
 
 PARITY = 5e-3
 """Largest difference in mean validation loss between the cached head and the classifier."""
@@ -53,8 +53,8 @@ def run(stage: FinetuneStage) -> dict:
     """
     import_keras()
     from transfer.classifier import load_classifier, save_classifier
-    from transfer.finetuning import finetune, unfreeze
-    from transfer.plots import plot_history
+    from transfer.finetuning.training import finetune, unfreeze
+    from transfer.pictures.plots import plot_history
 
     folder = stage.setup.run_folder
     head = read_json(folder / "head.json", "head")

@@ -14,10 +14,10 @@ from pipelines.progress import progress, waiting
 from pipelines.results import write_json
 from pipelines.samples import read_samples
 from pipelines.setup import Setup
-from transfer.fitting import FitOptions, Fitted, check_validation
-from transfer.heads import HeadOptions
-from transfer.samples import Samples
-from transfer.startup import import_keras
+from transfer.backend.startup import import_keras
+from transfer.heads.building import HeadOptions
+from transfer.heads.fitting import FitOptions, Fitted, check_validation
+from transfer.heads.samples import Samples
 
 if TYPE_CHECKING:
     import keras
@@ -85,7 +85,7 @@ def read_training_data(
 ) -> TrainingData:
     """Reads the rows of the train and val splits, or other `rows` to learn from and judge by."""
     import_keras()
-    from transfer.heads import feature_statistics
+    from transfer.heads.building import feature_statistics
 
     if rows is None:
         split = features_stage.split_of(features, setup.data)
@@ -100,8 +100,8 @@ def train(
     data: TrainingData, head: HeadOptions, fit: FitOptions, description: str = "head"
 ) -> tuple["keras.Model", Fitted]:
     """Builds and fits one head; the model holds the best epoch's weights."""
-    from transfer.fitting import fit_head
-    from transfer.heads import build_head
+    from transfer.heads.building import build_head
+    from transfer.heads.fitting import fit_head
 
     shape = data.train.features.shape[1:]
     model = build_head(head, data.mean, data.variance, shape, data.num_classes, fit.seed)
@@ -134,15 +134,15 @@ def score(
 def predict_samples(model: "keras.Model", samples: Samples) -> np.ndarray:
     """What a head says of each image: `(images, num_classes)` probabilities, mean over views."""
     from transfer.classifier import as_probabilities
-    from transfer.fitting import predict_head
+    from transfer.heads.fitting import predict_head
 
     return as_probabilities(samples.mean_over_views(predict_head(model, samples.features)))
 
 
 def refit(stage: HeadStage, features: FeatureFile, epochs: int) -> "keras.Model":
     """Trains the chosen head anew on the train and val splits together."""
-    from transfer.fitting import refit_head
-    from transfer.heads import build_head, feature_statistics
+    from transfer.heads.building import build_head, feature_statistics
+    from transfer.heads.fitting import refit_head
 
     split = features_stage.split_of(features, stage.setup.data)
     rows = np.flatnonzero(split != "test")
@@ -168,7 +168,7 @@ def save(
     """Writes head, history, scores and classifier into the run's folder."""
     import keras
 
-    from transfer.plots import plot_history
+    from transfer.pictures.plots import plot_history
 
     # A copy without the optimizer, whose state would travel inside every exported classifier.
     head = keras.Model.from_config(model.get_config())
@@ -214,7 +214,7 @@ def export(
     path: Path,
 ) -> None:
     """Joins backbone and head into one classifier that takes raw pixels, and saves it."""
-    from transfer.backbones import build_backbone, cut_backbone
+    from transfer.backbones.building import build_backbone, cut_backbone
     from transfer.classifier import ClassifierCard, build_classifier, save_classifier
 
     options = replace(setup.backbone, cut=cuts)

@@ -13,10 +13,10 @@ from cache.durable import whole_file
 from pipelines.results import print_table, read_json
 from pipelines.scoring import predict_images, rank
 from pipelines.setup import Setup
-from transfer.archives import FolderFiles
+from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.images import SUFFIXES, BadImage, ImageSet
-from transfer.startup import import_keras
+from transfer.images.archives import FolderFiles
+from transfer.images.imageset import SUFFIXES, BadImage, ImageSet
 
 
 @dataclass(frozen=True)

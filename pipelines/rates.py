@@ -10,8 +10,8 @@ from pipelines.head import TrainingData, read_training_data
 from pipelines.results import write_json
 from pipelines.setup import Setup
 from transfer.errors import InputError
-from transfer.fitting import FitOptions
-from transfer.heads import HeadOptions
+from transfer.heads.building import HeadOptions
+from transfer.heads.fitting import FitOptions
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def run(stage: RatesStage) -> dict:
     Returns:
         What is also written to `rates.json`: rates, losses, and the suggested rate.
     """
-    from transfer.sweep_plots import plot_rate_range
+    from transfer.pictures.sweep_plots import plot_rate_range
 
     with features_stage.open_features(stage.setup) as features:
         data = read_training_data(stage.setup, features, stage.use_cuts)
@@ -86,7 +86,7 @@ def losses_at(stage: RatesStage, data: TrainingData, rates: np.ndarray) -> np.nd
     Returns:
         `(rates,)` nats; infinite where training diverged.
     """
-    from transfer.bank import Design, HeadBank
+    from transfer.heads.bank import Design, HeadBank
 
     fit = replace(stage.fit, epochs=stage.passes, schedule="constant", patience=stage.passes)
     designs = [

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cache import FeatureFile
-from pipelines.room import available_memory, in_words
-from transfer.samples import Samples
+from pipelines.extracting.room import available_memory, in_words
+from transfer.heads.samples import Samples
 
 if TYPE_CHECKING:
-    from transfer.batches import Features
+    from transfer.heads.batches import Features
 
 GIB = 2**30
 SHARE_OF_MEMORY = 0.5
@@ -62,7 +62,7 @@ def _samples(
     if buffer_bytes is None:
         values = features.read(rows, cuts).reshape(-1, *shape)
     else:
-        from transfer.batches import StoredFeatures
+        from transfer.heads.batches import StoredFeatures
 
         def read(wanted: np.ndarray) -> np.ndarray:
             return features.read(wanted, cuts)

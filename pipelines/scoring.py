@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.bad_images import bad_rows, refusal
 from pipelines.progress import progress
-from transfer.images import BadImage, ImageSet
+from transfer.images.imageset import BadImage, ImageSet
 
 if TYPE_CHECKING:
     import keras
@@ -46,7 +46,7 @@ def predict_images(
         InputError: If an image cannot be decoded and none may be set aside; lists all such.
     """
     from transfer.classifier import as_probabilities
-    from transfer.engines import KerasEngine
+    from transfer.extraction.keras_engine import KerasEngine
 
     body = classifier.get_layer("body")
     engine = KerasEngine(body, min(batch_size, max(1, len(images))))

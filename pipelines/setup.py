@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cache import FORMAT_VERSION, FeatureSpec, entry_path
-from pipelines.index import FileIndex, index_path
-from pipelines.parallel import Backend
-from transfer.backbones import BackboneOptions, cut_patterns, find_backbone, weights_digest
+from pipelines.machine.file_index import FileIndex, index_path
+from pipelines.machine.parallel import Backend
+from transfer.backbones.building import BackboneOptions, cut_patterns, find_backbone, weights_digest
+from transfer.backbones.preprocessing import VERSION as PREPROCESSING_VERSION
+from transfer.backbones.resizing import INTERPOLATION
 from transfer.errors import InputError
-from transfer.extraction import EngineKind, Precision, check_engine
-from transfer.preprocessing import VERSION as PREPROCESSING_VERSION
-from transfer.resizing import INTERPOLATION
-from transfer.sources import DataOptions, data_name, digest, is_named
+from transfer.extraction.extraction import EngineKind, Precision, check_engine
+from transfer.images.sources import DataOptions, data_name, digest, is_named
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def run(stage: StructureStage) -> int:
     Returns:
         Number of files that would be, or were, brought into class folders.
     """
-    from transfer.structuring import carry_out, plan
+    from transfer.images.structuring import carry_out, plan
 
     if stage.source is None or stage.target is None:
         raise InputError("expected --source FOLDER and --target FOLDER; add --apply to do it")

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines import comparison, leaderboard
 from pipelines import features as features_stage
 from pipelines import head as head_stage
-from pipelines.halving import (
+from pipelines.head import HeadStage
+from pipelines.machine.parallel import in_parallel
+from pipelines.recipes import fill
+from pipelines.results import write_json
+from pipelines.samples import read_samples
+from pipelines.scoring import rank
+from pipelines.setup import Setup, flags_for
+from pipelines.sweeping import comparison, leaderboard
+from pipelines.sweeping.halving import (
     Plan,
     Score,
     fold_rows,
@@ -22,20 +29,13 @@ from pipelines.halving import (
     restored,
     train_group,
 )
-from pipelines.head import HeadStage
-from pipelines.journal import Journal
-from pipelines.parallel import in_parallel
-from pipelines.recipes import fill
-from pipelines.results import write_json
-from pipelines.samples import read_samples
-from pipelines.scoring import rank
-from pipelines.setup import Setup, flags_for
-from pipelines.space import points_of, read_spaces
-from pipelines.trials import Group, Trial, groups_of, option_kinds
+from pipelines.sweeping.journal import Journal
+from pipelines.sweeping.space import points_of, read_spaces
+from pipelines.sweeping.trials import Group, Trial, groups_of, option_kinds
+from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.fitting import FitOptions, Fitted, check_validation
-from transfer.heads import HeadOptions, check_head
-from transfer.startup import import_keras
+from transfer.heads.building import HeadOptions, check_head
+from transfer.heads.fitting import FitOptions, Fitted, check_validation
 
 if TYPE_CHECKING:
     import keras

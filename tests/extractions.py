@@ -31,6 +31,7 @@ import numpy as np
 
 from cache import FeatureFile
 from cache.parts import Part
+from tests.places import PROJECT
 
 ROWS_PER_PART = 64
 NUM_ROWS = 1797
@@ -142,16 +143,16 @@ class StubEngine:
 
 
 def replace_the_backbone() -> None:
-    import pipelines.extractor
+    import pipelines.extracting.extractor
 
-    pipelines.extractor.import_keras = lambda: None
-    pipelines.extractor.has_accelerator = lambda: False
-    extraction = types.ModuleType("transfer.extraction")
+    pipelines.extracting.extractor.import_keras = lambda: None
+    pipelines.extracting.extractor.has_accelerator = lambda: False
+    extraction = types.ModuleType("transfer.extraction.extraction")
     extraction.build_engine = StubEngine
     outputs = [types.SimpleNamespace(shape=(None, width)) for width in FAST_CUTS.values()]
     body = types.SimpleNamespace(outputs=outputs)
     extraction.build_extractor = lambda *_: (tuple(FAST_CUTS), body)
-    sys.modules["transfer.extraction"] = extraction
+    sys.modules["transfer.extraction.extraction"] = extraction
 
 
 def fill_the_disk(ballast: Path) -> None:
@@ -259,13 +260,19 @@ class Extraction:
         self.started.append(journal)
         return subprocess.Popen(
             [
-                *[sys.executable, "-m", "tests.extractions", "--journal", journal],
+                *[
+                    sys.executable,
+                    "-m",
+                    "tests.extractions",
+                    "--journal",
+                    journal,
+                ],
                 *(["--fast"] if self.fast else []),
                 *map(str, switches),
                 *OPTIONS,
                 self.folder / "artifacts",
             ],
-            cwd=Path(__file__).parents[1],
+            cwd=PROJECT,
             env=os.environ | ENVIRONMENT | dict(environment),
             text=True,
             stdout=subprocess.PIPE,

@@ -4,20 +4,20 @@ import ast
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[1]
+from tests.places import PROJECT
+
 ALLOWED = {
     "cache": {"cache"},
     "transfer": {"transfer"},
     "pipelines": {"pipelines", "transfer", "cache"},
 }
-OF_BACKENDS = ("transfer/compiled.py", "transfer/devices.py")
+OF_BACKENDS = ("transfer/backend/compiled.py", "transfer/backend/devices.py")
 """The only files that may know what Keras runs on."""
-FILES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
+FILES = [path for package in ALLOWED for path in sorted((PROJECT / package).rglob("*.py"))]
 
 
 def imported(path):
@@ -28,16 +28,16 @@ def imported(path):
             yield node.module.split(".")[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_imports_go_one_way(path):
-    package = path.relative_to(ROOT).parts[0]
+    package = path.relative_to(PROJECT).parts[0]
     names = set(imported(path))
     assert names & set(ALLOWED) <= ALLOWED[package]
     if package == "cache":
         assert names - {"cache"} <= {"numpy", "h5py", "hdf5plugin", "isal"} | set(
             sys.stdlib_module_names
         )
-    if str(path.relative_to(ROOT)) not in OF_BACKENDS:
+    if str(path.relative_to(PROJECT)) not in OF_BACKENDS:
         assert not names & {"tensorflow", "jax", "torch"}
 
 
@@ -57,10 +57,10 @@ def test_the_fast_path_imports_nothing_heavy(module):
 
 
 def test_every_dependency_is_pinned_within_its_range():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     needed = [Requirement(text) for group in groups for text in group]
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (PROJECT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}
     for requirement in needed:

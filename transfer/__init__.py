@@ -7,24 +7,24 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "sources": ("DataOptions", "load"),
-    "images": ("BadImage", "ImageSet"),
-    "backbones": (
+    "images.sources": ("DataOptions", "load"),
+    "images.imageset": ("BadImage", "ImageSet"),
+    "backbones.building": (
         *("BACKBONES", "Backbone", "BackboneOptions", "build_backbone", "cut_backbone"),
         *("find_backbone", "resolve_cuts"),
     ),
-    "extraction": ("build_extractor", "extract"),
-    "heads": ("HeadOptions", "build_head", "feature_statistics"),
-    "fitting": ("FitOptions", "fit_head"),
-    "samples": ("Samples",),
-    "bank": ("Design", "HeadBank"),
-    "augmentation": ("AugmentOptions",),
-    "finetuning": ("finetune", "unfreeze"),
+    "extraction.extraction": ("build_extractor", "extract"),
+    "heads.building": ("HeadOptions", "build_head", "feature_statistics"),
+    "heads.fitting": ("FitOptions", "fit_head"),
+    "heads.samples": ("Samples",),
+    "heads.bank": ("Design", "HeadBank"),
+    "finetuning.augmentation": ("AugmentOptions",),
+    "finetuning.training": ("finetune", "unfreeze"),
     "classifier": (
         *("ClassifierCard", "as_probabilities", "build_classifier", "feature_body"),
         *("load_classifier", "save_classifier"),
     ),
-    "engines": ("KerasEngine",),
+    "extraction.keras_engine": ("KerasEngine",),
     "metrics": ("evaluate",),
     "errors": ("InputError",),
 }

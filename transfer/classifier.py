@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transfer.backbones import BackboneOptions, find_backbone, pool
+from transfer.backbones.building import BackboneOptions, find_backbone, pool
+from transfer.backbones.preprocessing import preprocess
+from transfer.backbones.views import view_pixels
 from transfer.errors import InputError
-from transfer.preprocessing import preprocess
-from transfer.views import view_pixels
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +32,8 @@ class ClassifierCard:
         image_size: `(height, width)` in pixels that images are resized to, inside the model.
         cuts: Layers whose outputs the head sees.
         pooling: How each cut became a vector.
-        views: How the head sees each image, see `transfer.views`; their probabilities are averaged.
+        views: How the head sees each image, see `transfer.backbones.views`; their probabilities
+            are averaged.
     """
 
     class_names: tuple[str, ...]
@@ -88,7 +89,7 @@ def build_classifier(
     """
     import keras
 
-    from transfer.resizing import resize_pixels
+    from transfer.backbones.resizing import resize_pixels
 
     image_size = options.resolved_image_size()
     pixels = keras.Input((*image_size, 3), name="pixels")

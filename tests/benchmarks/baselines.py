@@ -5,8 +5,8 @@ import warnings
 
 from pipelines.head import TrainingData
 from tests.benchmarks.timing import seconds, summary
-from transfer import baselines
-from transfer.standardised import StandardisedData, standardise
+from transfer.heads import baselines
+from transfer.heads.standardised import StandardisedData, standardise
 
 
 def logistic_path(read: TrainingData) -> dict:

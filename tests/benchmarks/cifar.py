@@ -1,17 +1,16 @@
 """Features of CIFAR-10 for the benchmarks of heads, extracted once and then cached."""
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from pipelines import features as features_stage
 from pipelines.head import TrainingData, read_training_data
 from pipelines.setup import Setup
-from transfer.backbones import BackboneOptions
-from transfer.sources import DataOptions
+from tests.places import SHARED
+from transfer.backbones.building import BackboneOptions
+from transfer.images.sources import DataOptions
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
 TOP = "out_relu"
 """The last cut: 1,280 features."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.benchmarks.timing import seconds, summary
-from transfer.backbones import TOP, BackboneOptions
-from transfer.startup import import_keras
+from transfer.backbones.building import TOP, BackboneOptions
+from transfer.backend.startup import import_keras
 
 if TYPE_CHECKING:
-    from transfer.engines import Engine
+    from transfer.extraction.keras_engine import Engine
 
 BATCH = 64
 REPETITIONS = 3
@@ -59,10 +59,10 @@ def engines() -> list[dict]:
 
 
 def _engines(case: Case, ask: Callable[..., float]) -> list[dict]:
-    from transfer.engines import KerasEngine
-    from transfer.extraction import build_extractor
-    from transfer.images import Batch
-    from transfer.openvino_engine import OpenVINOEngine
+    from transfer.extraction.extraction import build_extractor
+    from transfer.extraction.keras_engine import KerasEngine
+    from transfer.extraction.openvino_engine import OpenVINOEngine
+    from transfer.images.imageset import Batch
 
     options = BackboneOptions(case.name, "none", image_size=case.side, cut=(TOP,))
     _, body = build_extractor(options)

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cache import FeatureWriter
-from tests.benchmarks.cifar import SHARED
 from tests.benchmarks.store import seal_synthetic
 from tests.benchmarks.timing import seconds, summary
-from tests.test_spec import SPEC
-from transfer.backbones import BLOCKS, BackboneOptions
-from transfer.images import Batch, ImageSet
-from transfer.sources import DataOptions, load_as_given
-from transfer.startup import import_keras
+from tests.cache.test_spec import SPEC
+from tests.places import SHARED
+from transfer.backbones.building import BLOCKS, BackboneOptions
+from transfer.backend.startup import import_keras
+from transfer.images.imageset import Batch, ImageSet
+from transfer.images.sources import DataOptions, load_as_given
 
 if TYPE_CHECKING:
     import keras
 
-    from transfer.engines import Engine
+    from transfer.extraction.keras_engine import Engine
 
 BATCH = 64
 REPETITIONS = 3
@@ -69,8 +69,8 @@ def pipeline() -> list[dict]:
 
 
 def _pipeline(options: BackboneOptions, arrays: ImageSet, photographs: ImageSet) -> list[dict]:
-    from transfer.extraction import build_extractor
-    from transfer.openvino_engine import OpenVINOEngine
+    from transfer.extraction.extraction import build_extractor
+    from transfer.extraction.openvino_engine import OpenVINOEngine
 
     cuts, body = build_extractor(options)
     engine, size = OpenVINOEngine(body), body.input_shape[1:3]
@@ -97,8 +97,8 @@ def _pipeline(options: BackboneOptions, arrays: ImageSet, photographs: ImageSet)
 
 
 def _storing(options: BackboneOptions, num_images: int) -> dict:
-    from transfer.engines import KerasEngine
-    from transfer.extraction import build_extractor
+    from transfer.extraction.extraction import build_extractor
+    from transfer.extraction.keras_engine import KerasEngine
 
     cuts, body = build_extractor(options)
     images, engine = _noise(num_images), KerasEngine(body, BATCH)

@@ -7,10 +7,10 @@ import numpy as np
 
 from tests.benchmarks import cifar
 from tests.benchmarks.timing import compare, seconds, summary
-from transfer.fitting import FitOptions
-from transfer.heads import HeadOptions
-from transfer.samples import Samples
-from transfer.startup import import_keras
+from transfer.backend.startup import import_keras
+from transfer.heads.building import HeadOptions
+from transfer.heads.fitting import FitOptions
+from transfer.heads.samples import Samples
 
 BATCH = 256
 EPOCHS = 10
@@ -24,8 +24,8 @@ HALVING = {2: 11, 5: 4}
 def head_training() -> dict:
     """Two epochs of a linear head on 50,000 x 1,280 features: `Model.fit` as is against ours."""
     import_keras()
-    from transfer.fitting import fit_head
-    from transfer.heads import build_head
+    from transfer.heads.building import build_head
+    from transfer.heads.fitting import fit_head
 
     rng = np.random.default_rng(0)
     features = rng.normal(size=(50_000, 1280)).astype(np.float32)
@@ -83,7 +83,7 @@ def _hidden(head: HeadOptions, number: int, train: Samples) -> list[dict]:
 
 
 def _fit_alone(head: HeadOptions, train: Samples, steps_per_execution: int) -> None:
-    from transfer.heads import build_head
+    from transfer.heads.building import build_head
 
     for seed in range(SINGLES):
         model = build_head(head, np.zeros(1280), np.ones(1280), (1280,), 10, seed)
@@ -116,7 +116,7 @@ def _train(
 
 
 def _bank(head: HeadOptions, number: int):
-    from transfer.bank import Design, HeadBank
+    from transfer.heads.bank import Design, HeadBank
 
     fit = FitOptions(epochs=EPOCHS, batch_size=BATCH, patience=EPOCHS)
     rates = np.geomspace(1e-4, 1e-2, number).tolist()

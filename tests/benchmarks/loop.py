@@ -3,10 +3,10 @@
 import numpy as np
 
 from tests.benchmarks.timing import seconds, summary
-from transfer.backbones import TOP, BackboneOptions
-from transfer.fitting import FitOptions
-from transfer.heads import HeadOptions
-from transfer.startup import import_keras
+from transfer.backbones.building import TOP, BackboneOptions
+from transfer.backend.startup import import_keras
+from transfer.heads.building import HeadOptions
+from transfer.heads.fitting import FitOptions
 
 ROWS = 50_000
 LOOP_ROWS = 1_024
@@ -20,10 +20,10 @@ def epochs() -> list[dict]:
     import_keras()
     import keras
 
-    from transfer.extraction import build_extractor
-    from transfer.fitting import fit_head
-    from transfer.heads import build_head
-    from transfer.resizing import resize_pixels
+    from transfer.backbones.resizing import resize_pixels
+    from transfer.extraction.extraction import build_extractor
+    from transfer.heads.building import build_head
+    from transfer.heads.fitting import fit_head
 
     options = BackboneOptions("InceptionV3", "none", image_size=139, cut=(TOP,))
     _, body = build_extractor(options)

@@ -13,7 +13,7 @@ import numpy as np
 
 from cache import FeatureFile, FeatureWriter, verify
 from tests.benchmarks.timing import compare
-from tests.test_spec import SPEC
+from tests.cache.test_spec import SPEC
 
 BLOCKS = (32, 96, 144, 144, 240, 240, 480, 480, 480, 672, 672, 672, 1152, 1152, 1152, 1152, 1280)
 """Widths of EfficientNetLite0 cut at all blocks."""

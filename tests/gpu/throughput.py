@@ -21,10 +21,10 @@ import numpy as np
 
 from cache.store import read_about
 from pipelines.results import print_table
-from tests.benchmarks.cifar import SHARED
-from transfer.backbones import BackboneOptions
-from transfer.devices import device_name
-from transfer.startup import import_keras
+from tests.places import SHARED
+from transfer.backbones.building import BackboneOptions
+from transfer.backend.devices import device_name
+from transfer.backend.startup import import_keras
 
 if TYPE_CHECKING:
     import keras
@@ -73,9 +73,9 @@ def multiply_adds(model: "keras.Model") -> int:
 
 def measure(case: Case, precision: str, batch_size: int, seconds: float) -> list:
     """One row of the table: small uint8 images go in, features in memory come out."""
-    from transfer.engines import KerasEngine
-    from transfer.extraction import build_extractor
-    from transfer.images import Batch
+    from transfer.extraction.extraction import build_extractor
+    from transfer.extraction.keras_engine import KerasEngine
+    from transfer.images.imageset import Batch
 
     options = BackboneOptions(case.name, "none", image_size=case.side, cut=("top",))
     _, body = build_extractor(options, precision)

@@ -1,0 +1,1 @@
+"""Making one feature file, by one process or by several."""

@@ -1,0 +1,1 @@
+"""What the machine gives: processes, memory, remembered digests of its files."""

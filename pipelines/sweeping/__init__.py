@@ -1,0 +1,1 @@
+"""Searching over heads: spaces, trials, rungs, a journal and a leaderboard."""

@@ -1,0 +1,244 @@
+"""Trains a group of heads rung by rung; after each rung the worst go."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from importlib.metadata import version
+from statistics import fmean, median, pstdev
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cache import FeatureFile, entry_path
+from cache.errors import CacheError
+from pipelines.features import split_of
+from pipelines.head import TrainingData, read_training_data
+from pipelines.scoring import rank
+from pipelines.setup import Setup
+from pipelines.sweeping.journal import Entry, Journal
+from pipelines.sweeping.trials import Group
+from transfer.backend.startup import import_keras
+from transfer.errors import InputError
+
+if TYPE_CHECKING:
+    from transfer.heads.bank import HeadBank
+
+FORMAT = 1
+"""Of the journal; raised where older entries would go on differently."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a sweep trains its groups."""
+
+    rungs: tuple[int, ...]
+    """Epochs after which the worst heads of each group go, increasing."""
+    keep: float
+    """Share that stays."""
+    seeds: int
+    """Heads per trial, with other initial weights and dropout masks."""
+    folds: int
+    """Of the cross-validation; 1 is the split into training and validation rows."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a trial came to, the mean over its seeds and folds.
+
+    Attributes:
+        number: The trial's.
+        val_accuracy: Of the best epochs.
+        val_loss: Of the same epochs, nats.
+        spread: Standard deviation of the accuracy over seeds and folds, 0 for a single head.
+        best_epoch: Counted from 1; the median.
+        epochs: Trained.
+        finished: Whether it stayed to its end, and was not dropped at a rung.
+        seconds: Its heads' share of the time.
+        curve: Validation accuracy after each epoch.
+    """
+
+    number: int
+    val_accuracy: float
+    val_loss: float
+    spread: float
+    best_epoch: int
+    epochs: int
+    finished: bool
+    seconds: float
+    curve: tuple[float, ...]
+
+
+def train_group(
+    group: Group,
+    plan: Plan,
+    journal: Journal,
+    report: Callable[[str], None] = lambda line: None,
+) -> list[Score]:
+    """Trains a group to its end, from where the journal says that it is.
+
+    Args:
+        group: Its trials.
+        plan: Rungs, seeds and folds.
+        journal: Read first, and written after each rung.
+        report: Called with a line about each rung.
+
+    Returns:
+        One score a trial, in the order of the trials.
+    """
+    import_keras()
+    key = journal_key(group, plan)
+    entry = journal.read(key)
+    begun: Mapping[str, Any] = {"alive": range(len(group.trials)), "rungs_done": 0}
+    notes = entry.notes if entry else begun
+    longest = max(trial.fit.epochs for trial in group.trials)
+    ends = [*(rung for rung in plan.rungs if rung < longest), longest]
+    banks: list[HeadBank] = []
+    for number, epochs in list(enumerate(ends, start=1))[notes["rungs_done"] :]:
+        for fold in range(plan.folds):
+            data = load_fold(group, plan, fold)
+            if fold == len(banks):
+                banks.append(_bank(group, plan, data, fold, entry))
+            banks[fold].fit(data.train, data.val, epochs)
+            del data  # else two folds would be in memory while the next is read
+        scores = [_score(group, plan, banks, index) for index in range(len(group.trials))]
+        last, alive = number == len(ends), list(notes["alive"])
+        # Of equal ones the first of the search, as on the leaderboard: its weights are kept.
+        best_first = sorted(alive, key=lambda index: (rank(asdict(scores[index])), index))
+        # At the end only the weights of the best are of use, and the journal stays small.
+        stay = best_first[: 1 if last else math.ceil(plan.keep * len(alive))]
+        _drop(plan, banks, set(alive) - set(stay))
+        alive = alive if last else stay
+        notes = {
+            "rungs_done": number,
+            "alive": alive,
+            "histories": [bank.history for bank in banks],
+            "scores": [
+                asdict(replace(score, finished=index in alive))
+                for index, score in enumerate(scores)
+            ],
+        }
+        journal.write(key, Entry(notes, [bank.state() for bank in banks]))
+        going_on = "" if last else f", {len(stay)} go on"
+        best = scores[best_first[0]].val_accuracy
+        report(f"{group.description}: epoch {epochs}, best val accuracy {best:.4f}{going_on}")
+    return [Score(**{**score, "curve": tuple(score["curve"])}) for score in notes["scores"]]
+
+
+def journal_key(group: Group, plan: Plan) -> str:
+    """What the journal knows the group by: a digest of all that decides its scores."""
+    versions = {name: version(name) for name in ("keras", "numpy", "tensorflow")}
+    return group.key(plan=asdict(plan), versions=versions, format=FORMAT)
+
+
+def _bank(
+    group: Group, plan: Plan, data: TrainingData, fold: int, entry: Entry | None
+) -> "HeadBank":
+    """The group's heads as the journal has them, `plan.seeds` of each trial next to one another."""
+    from transfer.heads.bank import Design, HeadBank
+
+    designs = [
+        Design(trial.head, replace(trial.fit, seed=trial.fit.seed + replica))
+        for trial in group.trials
+        for replica in range(plan.seeds)
+    ]
+    shape, seed = data.train.features.shape[1:], group.trials[0].fit.seed
+    bank = HeadBank(designs, data.mean, data.variance, shape, data.num_classes, seed)
+    if entry:
+        bank.restore(entry.states[fold], entry.notes["histories"][fold])
+    return bank
+
+
+def restored(group: Group, plan: Plan, journal: Journal) -> "HeadBank":
+    """The bank of a group that was trained to its end, with the weights of its best trial."""
+    entry = journal.read(journal_key(group, plan))
+    if entry is None:
+        raise CacheError(f"expected the journal of {group.description}, found none; sweep again")
+    return _bank(group, plan, load_fold(group, plan, 0), 0, entry)
+
+
+def load_fold(group: Group, plan: Plan, fold: int) -> TrainingData:
+    """Training and validation rows of a fold; those of the last call are kept in memory.
+
+    Raises:
+        InputError: If a class has fewer images than there are folds.
+    """
+    trial = group.trials[0]
+    return _load(trial.setup, group.features, trial.use_cuts, plan.folds, fold)
+
+
+def forget_folds() -> None:
+    """Gives back the memory of the rows that `load_fold` keeps."""
+    _load.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _load(setup: Setup, key: str, use_cuts: tuple[str, ...], folds: int, fold: int) -> TrainingData:
+    forget_folds()  # the last one goes before the next is read
+    features = FeatureFile(entry_path(setup.feature_store, key), key)
+    split = split_of(features, setup.data)
+    rows = fold_rows(split, features.labels, folds)[fold]
+    data = read_training_data(setup, features, use_cuts, rows)
+    if isinstance(data.train.features, np.ndarray):  # else it is read as long as heads train
+        features.close()
+    return data
+
+
+def fold_rows(
+    split: np.ndarray, labels: np.ndarray, folds: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to train on and rows to judge by, per fold; never rows of the test split.
+
+    Args:
+        split: `(rows,)` of "train", "val" and "test".
+        labels: `(rows,)` integers.
+        folds: 1 for the split itself, else each row but those of test is judged by once.
+
+    Returns:
+        Per fold increasing row numbers, of training and validation.
+
+    Raises:
+        InputError: If a class has fewer images than there are folds.
+    """
+    if folds == 1:
+        return [(np.flatnonzero(split == "train"), np.flatnonzero(split == "val"))]
+    from sklearn.model_selection import StratifiedKFold
+
+    rows = np.flatnonzero(split != "test")
+    fewest = int(np.unique(labels[rows], return_counts=True)[1].min())
+    if fewest < folds:
+        raise InputError(
+            f"--folds expects at least one image of each class per fold, received {folds} folds "
+            f"and a class of {fewest} images; ask for fewer folds"
+        )
+    # The same folds for all heads: they differ in nothing else.
+    folded = StratifiedKFold(folds, shuffle=True, random_state=0).split(rows, labels[rows])
+    return [(rows[train], rows[val]) for train, val in folded]
+
+
+def numbers_of(plan: Plan, indices: Iterable[int]) -> list[int]:
+    """Numbers of some trials' heads in a bank."""
+    return [index * plan.seeds + replica for index in indices for replica in range(plan.seeds)]
+
+
+def _drop(plan: Plan, banks: Sequence["HeadBank"], indices: Iterable[int]) -> None:
+    for bank in banks:
+        bank.drop(numbers_of(plan, indices))
+
+
+def _score(group: Group, plan: Plan, banks: Sequence["HeadBank"], index: int) -> Score:
+    numbers = numbers_of(plan, [index])
+    heads = [bank.fitted(number) for bank in banks for number in numbers]
+    accuracies = [head.best["val_accuracy"] for head in heads]
+    curves = [head.history["val_accuracy"] for head in heads]
+    return Score(
+        number=group.trials[index].number,
+        val_accuracy=fmean(accuracies),
+        val_loss=fmean(head.best["val_loss"] for head in heads),
+        spread=pstdev(accuracies),
+        best_epoch=round(median(head.best_epoch + 1 for head in heads)),
+        epochs=max(map(len, curves)),
+        finished=True,
+        seconds=sum(float(bank.seconds[number]) for bank in banks for number in numbers),
+        curve=tuple(fmean(values) for values in zip(*curves, strict=False)),
+    )

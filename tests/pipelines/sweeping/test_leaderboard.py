@@ -1,0 +1,205 @@
+"""The leaderboard: its order, its table, its file, its pictures and its summary."""
+
+import csv
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipelines.setup import Setup
+from pipelines.sweeping.halving import Score
+from pipelines.sweeping.leaderboard import entry, in_words, ranked, show
+from pipelines.sweeping.space import read_spaces
+from pipelines.sweeping.trials import Trial, option_kinds
+from transfer.heads.building import HeadOptions
+from transfer.heads.fitting import FitOptions
+
+PICTURES = ("sweep-leaderboard.png", "sweep-parameters.png", "sweep-rungs.png")
+
+
+def trial_of(number, point=None):
+    return Trial(number, point or {"number": number}, Setup(), (), HeadOptions(), FitOptions())
+
+
+def score_of(number, accuracy=0.5, loss=1.0, finished=True, spread=0.0, epochs=3):
+    curve = tuple(np.linspace(accuracy / 2, accuracy, epochs).tolist())
+    return Score(number, accuracy, loss, spread, epochs, epochs, finished, 0.25, curve)
+
+
+SCORES = st.lists(
+    st.tuples(st.integers(0, 4), st.sampled_from([0.5, 1.0, float("inf")]), st.booleans()),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(SCORES, st.randoms())
+def test_better_heads_stand_above_worse_ones(values, random):
+    scores = [
+        score_of(number, accuracy / 4, loss, finished)
+        for number, (accuracy, loss, finished) in enumerate(values)
+    ]
+    trials = [trial_of(score.number) for score in scores]
+    random.shuffle(scores)  # groups are not in the order of the search
+    board = ranked(trials, scores)
+    assert sorted(score.number for _, score in board) == list(range(len(values)))
+    assert all(trial.number == score.number for trial, score in board)
+    for (_, one), (_, other) in pairwise(board):
+        assert one.val_accuracy >= other.val_accuracy
+        if one.val_accuracy == other.val_accuracy:
+            assert one.finished >= other.finished
+            if one.finished == other.finished:
+                assert one.val_loss <= other.val_loss
+                # Alike to the last digit: as in the search.
+                assert one.val_loss < other.val_loss or one.number < other.number
+
+
+def shown(board, folder, capsys, baselines=()):
+    """The summary, what was printed, and the lines of the file."""
+    summary = show(board, baselines, folder)
+    with (folder / "sweep.csv").open(newline="") as file:
+        return summary, capsys.readouterr().out, list(csv.DictReader(file))
+
+
+def board_of(size, points=None):
+    accuracies = np.random.default_rng(size).permutation(size) / max(size, 2)
+    trials = [trial_of(number, points[number] if points else None) for number in range(size)]
+    return ranked(trials, [score_of(number, accuracies[number]) for number in range(size)])
+
+
+@pytest.mark.parametrize("size", [1, 7, 30])
+def test_the_file_has_all_heads_and_the_terminal_the_best(size, tmp_path, capsys):
+    board = board_of(size)
+    summary, said, lines = shown(board, tmp_path / "new", capsys)
+    accuracies = [float(line["val accuracy"]) for line in lines]
+    assert accuracies == [round(score.val_accuracy, 4) for _, score in board]
+    assert [line.get("number") for line in lines] == [
+        str(trial.number) if size > 1 else None for trial, _ in board
+    ]
+    assert summary["tried"] == size
+    assert summary["median_val_accuracy"] == pytest.approx(np.median(accuracies), abs=1e-4)
+    lead = accuracies[0] - np.median(accuracies)
+    assert summary["lead_over_median"] == pytest.approx(lead, abs=1e-4)
+    tried = f"{size} heads tried" if size > 1 else "1 head tried"
+    assert f"{tried}; the best is {summary['lead_over_median']:.4f} ahead" in said
+    rows = [line for line in said.splitlines() if line.startswith("│")]
+    assert len(rows) == min(size, 20)
+    assert all(f"{accuracies[place]:.4f}" in row for place, row in enumerate(rows))
+    for name in PICTURES:  # parameters are drawn where any vary
+        assert (tmp_path / "new" / name).exists() == (size > 1 or "parameters" not in name)
+
+
+def test_pictures_are_pictures(tmp_path, capsys):
+    shown(board_of(25), tmp_path, capsys)
+    for name in PICTURES:
+        with Image.open(tmp_path / name) as image:
+            assert image.format == "PNG"
+            assert min(image.size) > 200
+            assert len(np.unique(np.asarray(image.convert("L")))) > 10
+
+
+def test_only_options_that_vary_have_columns(tmp_path, capsys):
+    points = [
+        {"hidden": (), "l2": None, "activation": "relu"},
+        {"hidden": (64, 32), "l2": 0.1, "activation": "relu"},
+        {"hidden": (), "activation": "relu", "views": ("identity", "flip")},
+    ]
+    trials = [trial_of(number, point) for number, point in enumerate(points)]
+    board = list(zip(trials, [score_of(number, 0.9) for number in range(3)], strict=True))
+    _, _, lines = shown(board, tmp_path, capsys)
+    names = ["hidden", "l2", "views"]
+    assert list(lines[0])[:3] == names
+    assert "activation" not in lines[0]
+    assert [[line[name] for name in names] for line in lines] == [
+        ["0", "default", ""],
+        ["64+32", "0.1", ""],
+        ["0", "", "identity+flip"],
+    ]
+
+
+def test_a_spread_has_a_column_where_there_is_one(tmp_path, capsys):
+    trials = [trial_of(0), trial_of(1)]
+    flat = list(zip(trials, [score_of(0), score_of(1)], strict=True))
+    _, _, lines = shown(flat, tmp_path, capsys)
+    assert "+-" not in lines[0]
+    spread = list(zip(trials, [score_of(0, spread=0.0123), score_of(1)], strict=True))
+    _, said, lines = shown(spread, tmp_path, capsys)
+    assert [line["+-"] for line in lines] == ["0.0123", "0.0000"]
+    assert "0.0123" in said
+
+
+def test_a_search_over_epochs_has_its_values_and_the_epochs_trained(tmp_path, capsys):
+    trials = [trial_of(number, {"epochs": epochs}) for number, epochs in enumerate((9, 20))]
+    scores = [score_of(0, 0.9, epochs=4), score_of(1, 0.8, epochs=7)]
+    show(list(zip(trials, scores, strict=True)), [], tmp_path)
+    header, *rows = list(csv.reader((tmp_path / "sweep.csv").open(newline="")))
+    assert len(set(header)) == len(header)
+    for row, of_option, trained in zip(rows, ("9", "20"), ("4", "7"), strict=True):
+        assert {of_option, trained} <= set(row)
+    values = list(entry(trials[0], scores[0]).values())
+    assert 9 in values and 4 in values
+
+
+def test_an_entry_has_the_options_and_the_scores():
+    trial = trial_of(3, {"hidden": (8,), "l2": None})
+    told = entry(trial, score_of(3, 0.75, 0.5, finished=False, spread=0.01))
+    assert told.items() >= {
+        "hidden": (8,),
+        "l2": None,
+        "val_accuracy": 0.75,
+        "val_loss": 0.5,
+        "spread": 0.01,
+        "best_epoch": 3,
+        "finished": False,
+        "seconds": 0.25,
+    }.items()  # fmt: skip
+
+
+def test_baselines_stand_below(tmp_path, capsys):
+    baseline = {
+        "baseline": "nearest mean",
+        "setting": "cosine",
+        "val_accuracy": 0.8125,
+        "val_loss": "",
+        "seconds": 0.1,
+    }
+    _, said, _ = shown(board_of(2), tmp_path, capsys, [baseline])
+    assert said.index("heads tried") < said.index("for comparison")
+    (line,) = [line for line in said.splitlines() if "nearest mean" in line]
+    assert "cosine" in line and "0.8125" in line
+
+
+def test_a_head_that_diverged_can_be_shown(tmp_path, capsys):
+    trials = [trial_of(0), trial_of(1)]
+    scores = [score_of(0, 0.9), score_of(1, 0.1, float("inf"), epochs=1)]
+    _, _, lines = shown(list(zip(trials, scores, strict=True)), tmp_path, capsys)
+    assert [line["val loss"] for line in lines] == ["1.0000", "inf"]
+
+
+# ---- values in words
+
+WIDTHS = st.integers(1, 5000)
+VALUES = {
+    "hidden": st.lists(WIDTHS, max_size=3).map(tuple),
+    "l2": st.none() | st.floats(0, 1),
+    "learning_rate": st.none() | st.floats(1e-9, 1),
+    "batch_size": st.none() | WIDTHS,
+    "batch_norm": st.booleans(),
+    "schedule": st.sampled_from(["constant", "plateau"]),
+    "views": st.lists(st.sampled_from(["identity", "flip"]), min_size=1, unique=True).map(tuple),
+    "image_size": st.none() | WIDTHS,
+}
+
+
+@given(st.sampled_from(list(VALUES)).flatmap(lambda name: st.tuples(st.just(name), VALUES[name])))
+@settings(deadline=None)
+def test_what_the_table_says_can_be_typed(option):
+    name, value = option
+    word = in_words(value)
+    # A bool in the table is Python's; --grid takes small letters.
+    word = word.lower() if isinstance(value, bool) else word
+    ((found,),) = read_spaces([f"{name}={word}"], option_kinds())[0].values()
+    assert found == value and type(found) is type(value)

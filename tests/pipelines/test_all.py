@@ -1,0 +1,65 @@
+"""Every recipe runs from images to scores, shrunk: few images, one epoch, random weights."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pipelines.recipes
+from pipelines.cli import main
+from tests.transfer.images.test_cifar import cifar10_python, packed
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    return packed(tmp_path_factory.mktemp("cifar"), cifar10_python(), "tar.gz").data
+
+
+@pytest.fixture(scope="module")
+def dogs_and_horses(tmp_path_factory):
+    """An unstructured folder as the starting point had it, brought into form by our command."""
+    folder = tmp_path_factory.mktemp("animals")
+    flat, photos = folder / "flat", folder / "photos"
+    flat.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("dog", "horse"):
+        for number in range(20):
+            pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(flat / f"{name}.{number}.jpg")
+    structure = ["structure", "--source", str(flat), "--target", str(photos), "--apply"]
+    assert main(structure) == 0
+    return str(photos)
+
+
+SHRUNK = {
+    "cifar10-mobilenetv2": ["--image-size", "32", "--alpha", "0.35", "--weights", "none"],
+    "cifar10-inceptionv3": ["--image-size", "75", "--weights", "none"],
+    "cifar10-inceptionresnetv2": ["--image-size", "75", "--weights", "none"],
+    "dogs-vs-horses-inceptionv3-mixed7": ["--image-size", "75", "--weights", "none"],
+    "demo": ["--image-size", "32", "--limit-per-class", "12"],
+}
+
+
+@pytest.mark.parametrize("recipe", SHRUNK)
+def test_recipe_runs(recipe, tmp_path, request, capsys):
+    data = []
+    if recipe != "demo":
+        fixture = "cifar" if recipe.startswith("cifar10") else "dogs_and_horses"
+        data = ["--data", request.getfixturevalue(fixture)]
+    text = (Path(pipelines.recipes.__file__).parent / f"{recipe}.toml").read_text()
+    shrunk = tmp_path / f"{recipe}.toml"
+    shrunk.write_text(re.sub(r"(?m)^epochs = \d+", "epochs = 1", text))
+    arguments = ["--recipe", str(shrunk), *data, *SHRUNK[recipe], "--artifacts", str(tmp_path)]
+    assert main(["all", *arguments]) == 0
+    assert "What each stage did" in capsys.readouterr().out
+    folder = tmp_path / "runs" / recipe
+    (evaluation,) = folder.glob("evaluation-*.json")
+    models = json.loads(evaluation.read_text())["models"]
+    assert set(models) == {"head", "finetuned"}
+    for name, scores in models.items():
+        assert scores["num_images"] == np.sum(scores["confusion"]) > 0
+        assert (folder / f"architecture-{name}.png").exists()
+    assert (folder / "finetuned.keras").exists()

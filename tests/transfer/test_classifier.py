@@ -1,0 +1,161 @@
+"""The exported classifier says what the cached path says, anywhere, from raw pixels."""
+
+import json
+import subprocess
+import sys
+import textwrap
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from transfer.backbones.building import BackboneOptions, build_backbone, cut_backbone, resolve_cuts
+from transfer.classifier import (
+    CARD,
+    ClassifierCard,
+    as_probabilities,
+    build_classifier,
+    feature_body,
+    load_classifier,
+    read_card,
+    save_classifier,
+    top_classes,
+)
+from transfer.errors import InputError
+from transfer.extraction.keras_engine import KerasEngine
+from transfer.heads.building import HeadOptions, build_head, feature_statistics
+from transfer.images.imageset import Batch, resize
+
+RNG = np.random.default_rng(0)
+
+ONE_OF_EVERY_PREPROCESSING = {
+    "tf": BackboneOptions("MobileNetV2", "none", alpha=0.35, image_size=64, cut=("blocks",)),
+    "caffe": BackboneOptions("VGG16", "none", image_size=32, pooling="flatten"),
+    "torch": BackboneOptions("DenseNet121", "none", image_size=32, pooling="max"),
+    "none": BackboneOptions("MobileNetV3Small", "none", image_size=48, cut=("blocks",)),
+    "lite": BackboneOptions("EfficientNetLite0", "imagenet", image_size=64, cut=("blocks",)),
+}
+
+
+def photographs(sizes):
+    """Smooth colourful images: noise alone is nothing a network sees in life."""
+    small = RNG.integers(0, 256, (len(sizes), 4, 5, 3), dtype=np.uint8)
+    return [
+        np.rint(resize(image, size)).astype(np.uint8)
+        for image, size in zip(small, sizes, strict=True)
+    ]
+
+
+def parts(options, head_options=HeadOptions(hidden=(16,)), num_classes=3):
+    """Backbone, features of some images by the cached path, and a head on them."""
+    model = build_backbone(options)
+    backbone = cut_backbone(model, resolve_cuts(model, options))
+    body = feature_body(backbone, options)
+    images = photographs([(70, 90), (20, 30), (64, 64), (33, 120)])
+    size = options.resolved_image_size()
+    resized = np.stack([resize(image, size) for image in images])
+    ((_, features),) = KerasEngine(body, 4).run([Batch(slice(0, 4), resized)])
+    joined = np.concatenate(features, -1)
+    mean, variance = feature_statistics(joined)
+    head = build_head(head_options, mean, variance, joined.shape[1:], num_classes)
+    return backbone, head, images, joined
+
+
+@pytest.mark.parametrize("kind", ONE_OF_EVERY_PREPROCESSING)
+def test_pixels_and_cached_features_agree(kind, tmp_path):
+    options = ONE_OF_EVERY_PREPROCESSING[kind]
+    backbone, head, images, features = parts(options)
+    cached = head.predict(features, verbose=0)
+    assert cached.max(1).std() > 1e-3  # the images differ for this head
+    path = tmp_path / "classifier.keras"
+    save_classifier(build_classifier(backbone, head, options), card(), path)
+    loaded, _ = load_classifier(path)
+    # Two sizes through predict, which compiles anew for each, and one through a plain call.
+    for image, expected in zip(images[:2], cached[:2], strict=True):
+        np.testing.assert_allclose(loaded.predict(image[None], verbose=0)[0], expected, atol=1e-3)
+    np.testing.assert_allclose(np.asarray(loaded(images[2][None]))[0], cached[2], atol=1e-3)
+
+
+def card():
+    return ClassifierCard(("cat", "dog", "fish"), "MobileNetV2", (64, 64), ("out_relu",), "avg")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    options = ONE_OF_EVERY_PREPROCESSING["tf"]
+    backbone, head, images, features = parts(options)
+    path = tmp_path_factory.mktemp("saved") / "classifier.keras"
+    save_classifier(build_classifier(backbone, head, options), card(), path)
+    np.save(path.with_name("image.npy"), images[0])
+    return path, head.predict(features, verbose=0)[0]
+
+
+def test_it_loads_where_there_is_only_keras(saved):
+    path, expected = saved
+    program = textwrap.dedent(
+        """
+        import json, sys, zipfile
+        sys.modules.update(transfer=None, cache=None, pipelines=None)
+        import keras, numpy
+        model = keras.models.load_model(sys.argv[1], safe_mode=True)
+        image = numpy.load(sys.argv[2])
+        names = json.loads(zipfile.ZipFile(sys.argv[1]).read("classifier.json"))["class_names"]
+        probabilities = model.predict(image[None], verbose=0)[0].tolist()
+        print(json.dumps([names, probabilities]))
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path), str(path.with_name("image.npy"))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names, probabilities = json.loads(done.stdout.splitlines()[-1])
+    assert names == ["cat", "dog", "fish"]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-3)
+
+
+def test_it_holds_no_lambda_and_no_code_of_ours(saved):
+    with zipfile.ZipFile(saved[0]) as archive:
+        config = archive.read("config.json").decode()
+    assert "Lambda" not in config
+    assert "transfer" not in config
+    assert load_classifier(saved[0])[0].input_shape == (None, None, None, 3)
+
+
+def test_the_card_comes_back(saved, tmp_path):
+    assert read_card(saved[0]) == card()
+    with pytest.raises(InputError, match="transfer head"):
+        read_card(tmp_path / "none.keras")
+    keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
+    with pytest.raises(InputError, match=CARD):
+        read_card(tmp_path / "other.keras")
+    (tmp_path / "text.keras").write_text("no zip")
+    with pytest.raises(InputError, match="no classifier saved by this project"):
+        load_classifier(tmp_path / "text.keras")
+
+
+def test_a_failed_save_leaves_the_old_file(saved, monkeypatch):
+    before = saved[0].read_bytes()
+    model, _ = load_classifier(saved[0])
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_classifier(model, card(), saved[0])
+    assert saved[0].read_bytes() == before
+    assert not list(saved[0].parent.glob(".writing*"))
+
+
+def test_sigmoid_outputs_get_two_columns():
+    outputs = np.array([[0.25], [1.0]])
+    np.testing.assert_allclose(as_probabilities(outputs), [[0.75, 0.25], [0, 1]])
+    softmax = np.array([[0.5, 0.3, 0.2]])
+    assert as_probabilities(softmax) is softmax
+
+
+def test_top_classes_come_best_first():
+    probabilities = np.array([[0.2, 0.7, 0.1], [0.1, 0.1, 0.8]])
+    assert top_classes(probabilities, ("a", "b", "c"), 2) == [
+        [("b", 0.7), ("a", 0.2)],
+        [("c", 0.8), ("a", 0.1)],
+    ]

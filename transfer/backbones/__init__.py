@@ -1,0 +1,1 @@
+"""Frozen backbones: the table, building, weights, cuts, and pixels to features."""

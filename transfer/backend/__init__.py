@@ -1,0 +1,1 @@
+"""What Keras's backends differ in."""

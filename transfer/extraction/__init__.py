@@ -1,0 +1,1 @@
+"""Engines that stream batches of images through a frozen backbone."""

@@ -1,0 +1,266 @@
+"""OpenVINO runs the frozen model on CPUs, up to three times as fast as Keras does there.
+
+The package is optional; nothing here is imported where it is not asked for.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from transfer.errors import InputError
+from transfer.extraction.keras_engine import KerasEngine
+from transfer.images.imageset import Batch
+
+if TYPE_CHECKING:
+    import openvino
+
+PARITY = 1e-3
+"""Largest difference from Keras's features that is let pass, as a share of their largest."""
+_NOT_READ = ("jax",)
+"""Backends whose exported models OpenVINO does not read (2026.4)."""
+COMPARED = 8
+"""Images on which the two are compared."""
+
+
+def can_run() -> bool:
+    """Whether the package is there, and reads what Keras's backend exports."""
+    return find_spec("openvino") is not None and keras.backend.backend() not in _NOT_READ
+
+
+def import_openvino() -> Any:
+    """Imports the package without letting it report its use to its makers.
+
+    Raises:
+        InputError: If it is not installed.
+    """
+    remedy = "pip install openvino, or use --engine keras"
+    return import_without_reports("openvino", "expected", remedy)
+
+
+def import_without_reports(name: str, expected: str, remedy: str) -> Any:
+    """Imports openvino, or what its makers build on it.
+
+    Args:
+        name: Of the package.
+        expected: First words of the error where it is not installed: who expects it.
+        remedy: Its last words.
+
+    Raises:
+        InputError: If it is not installed.
+    """
+    # It would send an event at its import already, unless it finds this package missing.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(f"{expected} the package {name}, found none ({error}); {remedy}") from None
+
+
+class OpenVINOEngine:
+    """Runs a model over batches with OpenVINO, one image per request, many requests at a time.
+
+    Each kind of batch (shape and dtype) is compared with Keras on its first images before any of
+    its features is given out.
+
+    Args:
+        body: Model from float32 `(batch, H, W, 3)` pixels, 0-255 RGB, to one output or a list.
+        calibration: `(count, H, W, 3)` float32 pixels; if given, the model is quantized to int8 by
+            what it does with them.
+
+    Attributes:
+        name: Package, version, and arithmetic.
+        errors: Per output, the largest difference from Keras's so far, as a share of the largest
+            value.
+
+    Raises:
+        InputError: If a package is missing, or OpenVINO cannot take the model.
+    """
+
+    def __init__(self, body: keras.Model, calibration: np.ndarray | None = None) -> None:
+        self._openvino = import_openvino()
+        self._body = body
+        self._is_exact = calibration is None
+        self._image_size: tuple[int, int] = body.input_shape[1:3]
+        self._shapes = [tuple(output.shape[1:]) for output in body.outputs]
+        self._model = _exported(self._openvino, body)
+        if calibration is not None:
+            from transfer.extraction.quantization import quantized
+
+            self._model = quantized(self._model, calibration)
+        arithmetic = "float32" if self._is_exact else f"int8, nncf {version('nncf')}"
+        self.name = f"openvino {version('openvino')} (CPU, {arithmetic})"
+        self.errors = [0.0] * len(self._shapes)
+        self._compiled: dict[tuple[tuple[int, ...], str], _Compiled] = {}
+
+    def run(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[np.ndarray]]]:
+        """Yields each batch with the model's outputs for it.
+
+        A batch is handed over before the one in front of it is waited for, so that the engine has
+        work while the caller stores features and the next images are decoded.
+
+        Args:
+            batches: Native uint8 batches, no larger than the model wants them, are resized by
+                the engine; float32 ones come resized.
+
+        Yields:
+            The batch and one `(batch, ...)` float32 array per output of the model.
+
+        Raises:
+            InputError: If features differ from Keras's by more than `PARITY`.
+        """
+        before: tuple[Batch, _Compiled, list[openvino.InferRequest]] | None = None
+        for batch in batches:
+            compiled = self._compiled_for(batch.images)
+            now = batch, compiled, compiled.start(batch.images)
+            if before:
+                yield before[0], self._finished(*before[1:])
+            before = now
+        if before:
+            yield before[0], self._finished(*before[1:])
+
+    def tried(self, first: Batch) -> "OpenVINOEngine":
+        """This engine, once it has been compared with Keras on the first batch.
+
+        Raises:
+            InputError: As `run`.
+        """
+        self._compiled_for(first.images)
+        return self
+
+    def _finished(
+        self, compiled: "_Compiled", requests: list["openvino.InferRequest"]
+    ) -> list[np.ndarray]:
+        joined = compiled.finish(requests)
+        ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])
+        pieces = np.split(joined, ends[:-1], axis=1)
+        return [
+            piece.reshape(len(joined), *shape)
+            for piece, shape in zip(pieces, self._shapes, strict=True)
+        ]
+
+    def _compiled_for(self, images: np.ndarray) -> "_Compiled":
+        signature = (images.shape[1:], str(images.dtype))
+        if signature not in self._compiled:
+            try:
+                resized = _behind_resizing(self._openvino, self._model, images)
+                model = self._openvino.Core().compile_model(resized, "CPU", _settings())
+            except Exception as error:  # of many kinds, as those of converters
+                raise _not_taken(error) from error
+            compiled = _Compiled(model)
+            self._compare(compiled, images[:COMPARED])
+            self._compiled[signature] = compiled
+        return self._compiled[signature]
+
+    def _compare(self, compiled: "_Compiled", images: np.ndarray) -> None:
+        received = self._finished(compiled, compiled.start(images))
+        batch = Batch(np.arange(len(images)), images)
+        ((_, expected),) = KerasEngine(self._body, COMPARED).run([batch])
+        for index, (ours, theirs) in enumerate(zip(received, expected, strict=True)):
+            largest = np.abs(theirs).max() or 1.0
+            error = float(np.abs(ours - theirs).max() / largest)
+            if self._is_exact and not error <= PARITY:
+                raise InputError(
+                    f"OpenVINO's features differ from Keras's by {error:.2g} of the largest one; "
+                    f"expected at most {PARITY:g}; use --engine keras"
+                )
+            self.errors[index] = max(self.errors[index], error)
+
+
+class _Compiled:
+    """A compiled model and its idle requests."""
+
+    def __init__(self, model: "openvino.CompiledModel") -> None:
+        self._model = model
+        self._idle: list[openvino.InferRequest] = []
+
+    def start(self, images: np.ndarray) -> list["openvino.InferRequest"]:
+        """Hands over one request per image; the array must live until they are finished."""
+        requests = [
+            self._idle.pop() if self._idle else self._model.create_infer_request() for _ in images
+        ]
+        for index, request in enumerate(requests):
+            request.start_async({0: images[index : index + 1]}, share_inputs=True)
+        return requests
+
+    def finish(self, requests: list["openvino.InferRequest"]) -> np.ndarray:
+        """Waits for requests, and gives their outputs, one per row."""
+        outputs: np.ndarray | None = None
+        for row, request in enumerate(requests):
+            request.wait()
+            output = request.get_output_tensor(0).data[0]
+            if outputs is None:
+                outputs = np.empty((len(requests), *output.shape), output.dtype)
+            outputs[row] = output
+        self._idle.extend(requests)
+        assert outputs is not None
+        return outputs
+
+
+def _exported(openvino: Any, body: keras.Model) -> "openvino.Model":
+    """The model for one image, with all its outputs, flattened, in one.
+
+    Several outputs would come in the order of their names, `Identity_10` before `Identity_2`.
+    """
+    flat = [keras.layers.Flatten(dtype="float32")(output) for output in body.outputs]
+    joined = keras.layers.Concatenate(dtype="float32")(flat) if len(flat) > 1 else flat[0]
+    pixels = keras.InputSpec(shape=(1, *body.input_shape[1:]), dtype="float32")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "body.xml"
+        try:
+            keras.Model(body.inputs, joined).export(
+                str(path), format="openvino", verbose=False, input_signature=[pixels]
+            )
+            core = openvino.Core()
+            core.set_property({"ENABLE_MMAP": False})  # the file is gone soon
+            model = core.read_model(path)
+            model.reshape([1, *body.input_shape[1:]])  # from PyTorch it comes without sizes
+            return model
+        except Exception as error:  # Converters raise whatever they meet.
+            raise _not_taken(error) from error
+
+
+def _not_taken(error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:300]
+    return InputError(
+        f"OpenVINO cannot take this backbone ({type(error).__name__}: {reason}); use --engine keras"
+    )
+
+
+def _behind_resizing(
+    openvino: Any, model: "openvino.Model", images: np.ndarray
+) -> "openvino.Model":
+    """A copy that takes images of this dtype and size, and enlarges them without antialiasing.
+
+    Antialiasing alters nothing where an image is enlarged.
+    """
+    model = model.clone()
+    height, width = images.shape[1:3]
+    steps = openvino.preprocess.PrePostProcessor(model)
+    pixels = steps.input()
+    pixels.model().set_layout(openvino.Layout("NHWC"))
+    tensor = pixels.tensor().set_layout(openvino.Layout("NHWC"))
+    tensor.set_element_type(openvino.Type(images.dtype))
+    tensor.set_spatial_static_shape(height, width)
+    pixels.preprocess().convert_element_type(openvino.Type.f32)
+    pixels.preprocess().resize(openvino.preprocess.ResizeAlgorithm.RESIZE_LINEAR)
+    return steps.build()
+
+
+def _settings() -> dict[str, Any]:
+    settings = {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        # On processors that have bfloat16 it would be the default, and was slower.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    # Workers are told their share of the processor in this way, whoever starts them.
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return settings | ({"INFERENCE_NUM_THREADS": int(threads)} if threads.isdecimal() else {})

@@ -1,0 +1,1 @@
+"""Fine-tuning: unfreeze, augment, train end to end."""

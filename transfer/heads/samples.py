@@ -1,0 +1,41 @@
+"""What heads are trained or judged on: features, labels, and how many views an image has."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from transfer.heads.batches import Features
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What heads are trained or judged on.
+
+    Attributes:
+        features: `(samples, ...)`: an array, or features that stay on disk. The views of one
+            image follow one another.
+        labels: `(samples,)` int64.
+        views: Samples per image.
+    """
+
+    features: "Features"
+    labels: np.ndarray
+    views: int = 1
+
+    @property
+    def image_labels(self) -> np.ndarray:
+        """`(images,)` int64."""
+        return self.labels[:: self.views]
+
+    def mean_over_views(self, outputs: np.ndarray) -> np.ndarray:
+        """Averages outputs over the views of each image.
+
+        Args:
+            outputs: `(samples, outputs)` float.
+
+        Returns:
+            `(images, outputs)` float.
+        """
+        return outputs.reshape(-1, self.views, outputs.shape[-1]).mean(1)

@@ -1,0 +1,1 @@
+"""Images: where they come from, decoding, and which split each is in."""
