@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from pipelines.progress import progress
 from transfer.errors import InputError
-from transfer.images.imageset import BadImage, Batch, ImageSet
+from transfer.images.decoding import BadImage
+from transfer.images.imageset import Batch, ImageSet
 
 
 class BadImagesError(Exception):

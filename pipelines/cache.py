@@ -15,10 +15,10 @@ from tyro.conf import Positional
 
 from cache import DAMAGED, CacheError, FeatureFile, Verification, verify
 from cache.store import Entry, contained, entries, find_entry, remove
-from pipelines.extracting.room import in_words
+from pipelines.machine.memory import in_words
 from pipelines.results import print_table
 from pipelines.setup import Setup
-from transfer.backbones.building import BackboneOptions
+from transfer.backbones.options import BackboneOptions
 from transfer.errors import InputError
 from transfer.images.sources import DataOptions
 

@@ -8,19 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from itertools import pairwise
 
-STAGES = {
-    "features": ("FeaturesStage", "run the frozen backbone once, keep its features in HDF5"),
-    "head": ("HeadStage", "train a head on the features, export a classifier"),
-    "rates": ("RatesStage", "try many learning rates in one pass, suggest one"),
-    "sweep": ("SweepStage", "train hundreds of heads at once, keep the best"),
-    "finetune": ("FinetuneStage", "unfreeze and train end to end from the head"),
-    "evaluate": ("EvaluateStage", "scores and pictures of head and fine-tuned model"),
-    "predict": ("PredictStage", "name the classes of images with a saved classifier"),
-    "structure": ("StructureStage", "sort a flat folder of images into class folders"),
-    "cache": ("CacheStage", "list, show, verify, mend, remove and prune feature files"),
-    "all": ("AllStages", "features, head, fine-tune, evaluate, and a table of them"),
-}
-"""Stage, the dataclass of its options in `pipelines.<stage>`, what it does."""
+from pipelines.stages import STAGES
 
 USAGE = """usage: transfer <stage> [--recipe NAME] [options]
 

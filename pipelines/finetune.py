@@ -5,6 +5,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,11 +17,17 @@ from pipelines.scoring import predict_images, rank
 from pipelines.setup import Setup, flags_for
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.extraction.extraction import Precision
+from transfer.extraction.engines import Precision
 from transfer.finetuning.augmentation import AugmentOptions
-from transfer.heads.fitting import FitOptions
+from transfer.heads.fitting import Fitted
+from transfer.heads.options import FitOptions
 from transfer.images.imageset import ImageSet
 from transfer.images.sources import load_as_given
+
+if TYPE_CHECKING:
+    import keras
+
+    from transfer.classifier import ClassifierCard
 
 PARITY = 5e-3
 """Largest difference in mean validation loss between the cached head and the classifier."""
@@ -52,17 +59,10 @@ def run(stage: FinetuneStage) -> dict:
             score is not that of the cached head.
     """
     import_keras()
-    from transfer.classifier import load_classifier, save_classifier
-    from transfer.finetuning.training import finetune, unfreeze
-    from transfer.pictures.plots import plot_history
+    from transfer.classifier import load_classifier
 
     folder = stage.setup.run_folder
-    head = read_json(folder / "head.json", "head")
-    if head["refitted"]:
-        raise InputError(
-            f"the head in {folder} was refitted on the validation images, which fine-tuning needs "
-            "to judge itself by; train it again without --refit"
-        )
+    head = _head_to_start_from(folder)
     with open_features(stage.setup) as features:
         check_trained_on(features, head, stage.setup)
         images = load_rows_of(features, stage.setup)
@@ -70,27 +70,13 @@ def run(stage: FinetuneStage) -> dict:
     val = images.subset(np.flatnonzero(images.split == "val"))
     before = _score(classifier, val)
     _check_parity(before, head, stage.setup.precision)
-    trained, layers = unfreeze(classifier, stage.unfreeze)
-    print(f"finetune: training {trained} of {layers} backbone layers and the head")
+    trained = _unfreeze(classifier, stage.unfreeze)
     checkpoints = folder / "finetune-checkpoints"
     _forget_other_setups(checkpoints, stage, head)
     started = time.monotonic()
-    num_train = int((images.split == "train").sum())
-    with progress("finetune", stage.fit.epochs * num_train) as update:
-        fitted = finetune(
-            classifier,
-            images,
-            stage.fit,
-            stage.augment,
-            checkpoints,
-            lambda seen, scores: update(seen, f"accuracy {scores['accuracy']:.4f}"),
-        )
+    fitted = _train(stage, classifier, images, checkpoints)
     seconds = time.monotonic() - started
     after = _score(classifier, val)
-    save_classifier(classifier, card, folder / "finetuned.keras")
-    fitted.save_csv(folder / "finetune-history.csv")
-    plot_history(fitted.history, folder / "finetune-history.png", best_epoch=fitted.best_epoch)
-    shutil.rmtree(checkpoints)
     result = {
         "before": before,
         "after": after,
@@ -100,17 +86,81 @@ def run(stage: FinetuneStage) -> dict:
         "trained_layers": trained,
         "options": asdict(stage) | {"setup": None},
     }
+    _save(folder, classifier, card, fitted, result)
+    shutil.rmtree(checkpoints)
+    _say(result, folder)
+    return result
+
+
+def _head_to_start_from(folder: Path) -> dict:
+    """What `head.json` says.
+
+    Raises:
+        InputError: If there is none, or no rows are left to judge by.
+    """
+    head = read_json(folder / "head.json", "head")
+    if head["refitted"]:
+        raise InputError(
+            f"the head in {folder} was refitted on the validation images, which fine-tuning needs "
+            "to judge itself by; train it again without --refit"
+        )
+    return head
+
+
+def _unfreeze(classifier: "keras.Model", which: str) -> int:
+    """Chooses what trains, and says so; returns how many of the backbone's layers do."""
+    from transfer.finetuning.unfreezing import unfreeze
+
+    trained, layers = unfreeze(classifier, which)
+    print(f"finetune: training {trained} of {layers} backbone layers and the head")
+    return trained
+
+
+def _train(
+    stage: FinetuneStage, classifier: "keras.Model", images: ImageSet, checkpoints: Path
+) -> Fitted:
+    from transfer.finetuning.training import finetune
+
+    num_train = int((images.split == "train").sum())
+    with progress("finetune", stage.fit.epochs * num_train) as update:
+        return finetune(
+            classifier,
+            images,
+            stage.fit,
+            stage.augment,
+            checkpoints,
+            lambda seen, scores: update(seen, f"accuracy {scores['accuracy']:.4f}"),
+        )
+
+
+def _save(
+    folder: Path,
+    classifier: "keras.Model",
+    card: "ClassifierCard",
+    fitted: Fitted,
+    result: dict,
+) -> None:
+    from transfer.classifier import save_classifier
+    from transfer.pictures.plots import plot_history
+
+    save_classifier(classifier, card, folder / "finetuned.keras")
+    fitted.save_csv(folder / "finetune-history.csv")
+    plot_history(fitted.history, folder / "finetune-history.png", best_epoch=fitted.best_epoch)
     write_json(folder / "finetune.json", result)
+
+
+def _say(result: dict, folder: Path) -> None:
+    before, after = result["before"], result["after"]
     print(
         f"finetune: val accuracy {before['val_accuracy']:.4f} before, "
-        f"{after['val_accuracy']:.4f} after, in {seconds:.1f} s, in {folder / 'finetuned.keras'}"
+        f"{after['val_accuracy']:.4f} after, in {result['seconds']:.1f} s, "
+        f"in {folder / 'finetuned.keras'}"
     )
     if rank(after) >= rank(before):
         print(
             "finetune: no better than the frozen backbone, so predict goes on with "
             "classifier.keras; try more --epochs, another --learning-rate or --unfreeze"
         )
-    return result
 
 
 def check_trained_on(features: FeatureFile, head: dict, setup: Setup) -> None:
@@ -158,7 +208,7 @@ def load_rows_of(features: FeatureFile, setup: Setup) -> ImageSet:
     return replace(images, split=split_of(features, setup.data))
 
 
-def _score(classifier: object, val: ImageSet) -> dict[str, float]:
+def _score(classifier: "keras.Model", val: ImageSet) -> dict[str, float]:
     from transfer.metrics import evaluate
 
     probabilities = predict_images(classifier, val, "validating")

@@ -15,8 +15,8 @@ from pipelines.results import write_json
 from pipelines.samples import read_samples
 from pipelines.setup import Setup
 from transfer.backend.startup import import_keras
-from transfer.heads.building import HeadOptions
-from transfer.heads.fitting import FitOptions, Fitted, check_validation
+from transfer.heads.fitting import Fitted, check_validation
+from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def read_training_data(
 ) -> TrainingData:
     """Reads the rows of the train and val splits, or other `rows` to learn from and judge by."""
     import_keras()
-    from transfer.heads.building import feature_statistics
+    from transfer.heads.features import feature_statistics
 
     if rows is None:
         split = features_stage.split_of(features, setup.data)
@@ -141,7 +141,8 @@ def predict_samples(model: "keras.Model", samples: Samples) -> np.ndarray:
 
 def refit(stage: HeadStage, features: FeatureFile, epochs: int) -> "keras.Model":
     """Trains the chosen head anew on the train and val splits together."""
-    from transfer.heads.building import build_head, feature_statistics
+    from transfer.heads.building import build_head
+    from transfer.heads.features import feature_statistics
     from transfer.heads.fitting import refit_head
 
     split = features_stage.split_of(features, stage.setup.data)
@@ -214,7 +215,8 @@ def export(
     path: Path,
 ) -> None:
     """Joins backbone and head into one classifier that takes raw pixels, and saves it."""
-    from transfer.backbones.building import build_backbone, cut_backbone
+    from transfer.backbones.building import build_backbone
+    from transfer.backbones.cuts import cut_backbone
     from transfer.classifier import ClassifierCard, build_classifier, save_classifier
 
     options = replace(setup.backbone, cut=cuts)

@@ -16,7 +16,8 @@ from pipelines.setup import Setup
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
 from transfer.images.archives import FolderFiles
-from transfer.images.imageset import SUFFIXES, BadImage, ImageSet
+from transfer.images.decoding import SUFFIXES, BadImage
+from transfer.images.imageset import ImageSet
 
 
 @dataclass(frozen=True)

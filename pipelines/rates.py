@@ -10,8 +10,7 @@ from pipelines.head import TrainingData, read_training_data
 from pipelines.results import write_json
 from pipelines.setup import Setup
 from transfer.errors import InputError
-from transfer.heads.building import HeadOptions
-from transfer.heads.fitting import FitOptions
+from transfer.heads.options import FitOptions, HeadOptions
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cache import FeatureFile
-from pipelines.extracting.room import available_memory, in_words
+from pipelines.machine.memory import available_memory, in_words
 from transfer.heads.samples import Samples
 
 if TYPE_CHECKING:
-    from transfer.heads.batches import Features
+    from transfer.heads.features import Features
 
 GIB = 2**30
 SHARE_OF_MEMORY = 0.5
@@ -62,7 +62,7 @@ def _samples(
     if buffer_bytes is None:
         values = features.read(rows, cuts).reshape(-1, *shape)
     else:
-        from transfer.heads.batches import StoredFeatures
+        from transfer.heads.features import StoredFeatures
 
         def read(wanted: np.ndarray) -> np.ndarray:
             return features.read(wanted, cuts)

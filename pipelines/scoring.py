@@ -7,7 +7,8 @@ import numpy as np
 
 from pipelines.bad_images import bad_rows, refusal
 from pipelines.progress import progress
-from transfer.images.imageset import BadImage, ImageSet
+from transfer.images.decoding import BadImage
+from transfer.images.imageset import ImageSet
 
 if TYPE_CHECKING:
     import keras

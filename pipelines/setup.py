@@ -9,11 +9,14 @@ from typing import Any, Literal
 from cache import FORMAT_VERSION, FeatureSpec, entry_path
 from pipelines.machine.file_index import FileIndex, index_path
 from pipelines.machine.parallel import Backend
-from transfer.backbones.building import BackboneOptions, cut_patterns, find_backbone, weights_digest
+from transfer.backbones.cuts import cut_patterns
+from transfer.backbones.options import BackboneOptions
 from transfer.backbones.preprocessing import VERSION as PREPROCESSING_VERSION
 from transfer.backbones.resizing import INTERPOLATION
+from transfer.backbones.table import find_backbone
+from transfer.backbones.weights import weights_digest
 from transfer.errors import InputError
-from transfer.extraction.extraction import EngineKind, Precision, check_engine
+from transfer.extraction.engines import EngineKind, Precision, check_engine
 from transfer.images.sources import DataOptions, data_name, digest, is_named
 
 

@@ -34,8 +34,9 @@ from pipelines.sweeping.space import points_of, read_spaces
 from pipelines.sweeping.trials import Group, Trial, groups_of, option_kinds
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.heads.building import HeadOptions, check_head
-from transfer.heads.fitting import FitOptions, Fitted, check_validation
+from transfer.heads.building import check_head
+from transfer.heads.fitting import Fitted, check_validation
+from transfer.heads.options import FitOptions, HeadOptions
 
 if TYPE_CHECKING:
     import keras

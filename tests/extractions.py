@@ -147,12 +147,10 @@ def replace_the_backbone() -> None:
 
     pipelines.extracting.extractor.import_keras = lambda: None
     pipelines.extracting.extractor.has_accelerator = lambda: False
-    extraction = types.ModuleType("transfer.extraction.extraction")
-    extraction.build_engine = StubEngine
+    pipelines.extracting.extractor.build_engine = StubEngine
     outputs = [types.SimpleNamespace(shape=(None, width)) for width in FAST_CUTS.values()]
     body = types.SimpleNamespace(outputs=outputs)
-    extraction.build_extractor = lambda *_: (tuple(FAST_CUTS), body)
-    sys.modules["transfer.extraction.extraction"] = extraction
+    pipelines.extracting.extractor.build_extractor = lambda *_: (tuple(FAST_CUTS), body)
 
 
 def fill_the_disk(ballast: Path) -> None:

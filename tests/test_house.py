@@ -1,49 +1,123 @@
-"""The rules of the house: who may import whom, and what no file may be called."""
+"""The rules of the house: which room may import which, and what no file may be called."""
 
 import ast
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 from tests.places import PROJECT
 
-ALLOWED = {
-    "cache": {"cache"},
-    "transfer": {"transfer"},
-    "pipelines": {"pipelines", "transfer", "cache"},
+HOUSES = ("cache", "transfer", "pipelines")
+ARROWS = {
+    "cache": "",
+    "transfer.errors": "",
+    "transfer.metrics": "errors",
+    "transfer.backend": "",
+    "transfer.pictures": "backend",
+    "transfer.images": "errors",
+    "transfer.backbones": "errors backend images",
+    "transfer.heads": "errors backend metrics",
+    "transfer.classifier": "errors backbones",
+    "transfer.finetuning": "errors backend images backbones heads",
+    "transfer.extraction": "errors backend images backbones",
 }
-OF_BACKENDS = ("transfer/backend/compiled.py", "transfer/backend/devices.py")
-"""The only files that may know what Keras runs on."""
-FILES = [path for package in ALLOWED for path in sorted((PROJECT / package).rglob("*.py"))]
+"""Each room of `cache` and `transfer`, and the others that it may import. `pipelines` may import
+them all, and nobody imports it; among its own rooms and files any arrows are good that make no
+circle."""
+KNOW_BACKENDS = "transfer/backend/"
+"""The only room that may know what Keras runs on."""
+KNOWS_PRIVATE_PARTS = "transfer/backend/keras_private.py"
+"""The only file that may use what Keras does not offer in public."""
+FILES = [path for house in HOUSES for path in sorted((PROJECT / house).rglob("*.py"))]
 
 
-def imported(path):
+def dotted(path: Path) -> str:
+    """`transfer.heads.bank` of a file; a room's `__init__.py` is the room."""
+    parts = path.relative_to(PROJECT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {dotted(path) for path in FILES}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Dotted names that a file imports, at its top, in functions and for types."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module.split(".")[0]
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where a name comes from"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else node.module
+
+
+def room(module: str) -> str:
+    """The folder within a house that a module lies in, or the module itself where it is in none."""
+    return "cache" if module.startswith("cache") else ".".join(module.split(".")[:2])
+
+
+def circle_free(arrows: dict[str, set[str]]) -> list[str]:
+    return list(TopologicalSorter(arrows).static_order())  # raises CycleError, which names it
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_imports_go_one_way(path):
-    package = path.relative_to(PROJECT).parts[0]
+    here = dotted(path)
     names = set(imported(path))
-    assert names & set(ALLOWED) <= ALLOWED[package]
-    if package == "cache":
-        assert names - {"cache"} <= {"numpy", "h5py", "hdf5plugin", "isal"} | set(
+    houses = {name.split(".")[0] for name in names}
+    if here.startswith("cache"):
+        assert houses - {"cache"} <= {"numpy", "h5py", "hdf5plugin", "isal"} | set(
             sys.stdlib_module_names
         )
-    if str(path.relative_to(PROJECT)) not in OF_BACKENDS:
-        assert not names & {"tensorflow", "jax", "torch"}
+    elif here.startswith("transfer."):
+        allowed = {f"transfer.{name}" for name in ARROWS[room(here)].split()} | {room(here)}
+        assert {room(name) for name in names if name.split(".")[0] in HOUSES} <= allowed
+    if not str(path.relative_to(PROJECT)).startswith(KNOW_BACKENDS):
+        assert not houses & {"tensorflow", "jax", "torch"}
+    if str(path.relative_to(PROJECT)) != KNOWS_PRIVATE_PARTS:
+        assert not any(name.startswith("keras.src") for name in names)
+
+
+def test_every_room_of_transfer_has_its_arrows():
+    rooms = {room(module) for module in MODULES if module.startswith(("cache", "transfer."))}
+    assert rooms == set(ARROWS)
+    assert all(f"transfer.{name}" in ARROWS for names in ARROWS.values() for name in names.split())
+
+
+@pytest.mark.parametrize("of", [str, room], ids=["files", "rooms"])
+def test_no_imports_in_circles(of):
+    arrows: dict[str, set[str]] = {}
+    for path in FILES:
+        here = of(dotted(path))
+        there = {of(name) for name in imported(path) if name in MODULES}
+        arrows.setdefault(here, set()).update(there - {here})
+    order = circle_free(arrows)
+    assert order.index("transfer.errors") < order.index("pipelines.cli")
 
 
 def test_no_file_has_a_name_that_says_nothing():
-    nothing = {"utils", "util", "common", "helpers", "helper", "core", "base", "manager"}
-    assert not nothing & {path.stem for path in FILES}
+    nothing = {"utils", "util", "common", "helpers", "helper", "core", "base", "manager", "misc"}
+    assert not nothing & {part for path in FILES for part in dotted(path).split(".")}
+
+
+def test_every_room_says_what_it_is_for():
+    for path in FILES:
+        if path.name == "__init__.py":
+            assert len(ast.get_docstring(ast.parse(path.read_text())) or "") > 20, path
+
+
+def test_the_tests_lie_in_the_same_rooms():
+    for path in (PROJECT / "tests").rglob("test_*.py"):
+        house, *folders = path.parent.relative_to(PROJECT / "tests").parts or ("",)
+        if house in HOUSES:
+            assert (PROJECT / house / Path(*folders)).is_dir(), path
 
 
 @pytest.mark.parametrize("module", ["pipelines.cli", "pipelines.features", "cache"])

@@ -1,6 +1,5 @@
 """The classifier: backbone and head as one model that takes raw pixels."""
 
-import itertools
 import json
 import zipfile
 from collections.abc import Sequence
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transfer.backbones.building import BackboneOptions, find_backbone, pool
-from transfer.backbones.preprocessing import preprocess
-from transfer.backbones.views import view_pixels
+from transfer.backbones.body import features_by_view
+from transfer.backbones.options import BackboneOptions
+from transfer.backbones.resizing import resize_pixels
 from transfer.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,33 +43,6 @@ class ClassifierCard:
     views: tuple[str, ...] = ("identity",)
 
 
-def feature_body(backbone: "keras.Model", options: BackboneOptions) -> "keras.Model":
-    """Pixels to features: preprocessing, views, backbone, pooling.
-
-    Args:
-        backbone: A cut backbone, one output per cut, named as its layers are.
-        options: What it was built from.
-
-    Returns:
-        Model from float32 `(batch, H, W, 3)` pixels, 0-255 RGB, to a list of features, one
-        float32 tensor per cut: `(batch, ...)`, or with several views `(batch, views, ...)`, in
-        the options' order.
-    """
-    import keras
-
-    pixels = keras.Input((*options.resolved_image_size(), 3), name="pixels")
-    by_view = _features(pixels, backbone, options)
-    features = by_view[0]
-    if len(by_view) > 1:
-        features = [keras.ops.stack(of_cut, axis=1) for of_cut in zip(*by_view, strict=True)]
-    # A cut that no pooling follows is as its layer computes, maybe in bfloat16.
-    features = [
-        feature if feature.dtype == "float32" else keras.ops.cast(feature, "float32")
-        for feature in features
-    ]
-    return keras.Model(pixels, features, name="feature_body")
-
-
 def build_classifier(
     backbone: "keras.Model", head: "keras.Model", options: BackboneOptions
 ) -> "keras.Model":
@@ -89,14 +61,12 @@ def build_classifier(
     """
     import keras
 
-    from transfer.backbones.resizing import resize_pixels
-
     image_size = options.resolved_image_size()
     pixels = keras.Input((*image_size, 3), name="pixels")
     join = keras.layers.Concatenate(name="join")
     probabilities = [
         head(features[0] if len(features) == 1 else join(features))
-        for features in _features(pixels, backbone, options)
+        for features in features_by_view(pixels, backbone, options)
     ]
     if len(probabilities) > 1:
         probabilities = [keras.layers.Average(name="average")(probabilities)]
@@ -104,27 +74,6 @@ def build_classifier(
     images = keras.Input((None, None, 3), dtype="uint8", name="images")
     outputs = body(resize_pixels(images, image_size), training=False)
     return keras.Model(images, outputs, name="classifier")
-
-
-def _features(
-    pixels: "keras.KerasTensor", backbone: "keras.Model", options: BackboneOptions
-) -> list[list["keras.KerasTensor"]]:
-    """Per view, one tensor per cut."""
-    # Once, in front of the views: it treats every pixel alike, so the order changes nothing.
-    preprocessed = preprocess(pixels, find_backbone(options.backbone).preprocessing)
-    numbers = itertools.count()  # over all views, for no two layers may share a name
-    by_view = []
-    for view in options.views:
-        # DESIGN: without training=False, BatchNorm behind another layer runs in training mode.
-        outputs = backbone(view_pixels(preprocessed, view), training=False)
-        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
-        by_view.append(
-            [
-                pool(output, options.pooling, f"{options.pooling}_pool_{next(numbers)}")
-                for output in outputs
-            ]
-        )
-    return by_view
 
 
 def save_classifier(model: "keras.Model", card: ClassifierCard, path: Path) -> None:

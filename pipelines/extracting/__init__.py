@@ -1,1 +1,5 @@
-"""Making one feature file, by one process or by several."""
+"""Making one feature file, in one process or in many.
+
+Imports the setup and what stages show; `pipelines.features` and `pipelines.cache` import it, but
+only where a file has to be made.
+"""

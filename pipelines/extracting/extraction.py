@@ -25,6 +25,7 @@ from pipelines.setup import Setup
 from transfer.backend.devices import has_accelerator
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
+from transfer.extraction.extraction import extract
 from transfer.images.imageset import ImageSet
 
 NEAR = 2
@@ -172,8 +173,6 @@ def extract_rows(setup: Setup, images: ImageSet, rows: np.ndarray) -> dict[str, 
         InputError: If an image cannot be decoded.
     """
     import_keras()
-    from transfer.extraction.extraction import extract
-
     wanted, back = np.unique(rows, return_inverse=True)
     size = setup.extract_batch_size or 64
     found = extract(images, setup.backbone, size, setup.engine, setup.precision, wanted)

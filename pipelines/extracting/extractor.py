@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cache import FeatureSpec, FeatureWriter, find_donation
 from pipelines.bad_images import BadImagesError, bad_rows
@@ -13,11 +13,11 @@ from pipelines.progress import waiting
 from pipelines.setup import Setup
 from transfer.backend.devices import has_accelerator
 from transfer.backend.startup import import_keras
+from transfer.extraction.engines import Engine, build_engine
+from transfer.extraction.extraction import build_extractor
 from transfer.images.digests import image_digests
+from transfer.images.imageset import Batch
 from transfer.images.sources import carve, load_as_given
-
-if TYPE_CHECKING:
-    from transfer.extraction.keras_engine import Engine
 
 Show = Callable[[str], AbstractContextManager]
 
@@ -46,8 +46,6 @@ class Extractor:
 
     def __init__(self, setup: Setup, spec: FeatureSpec, show: Show = waiting) -> None:
         import_keras()
-        from transfer.extraction.extraction import build_extractor
-
         self._setup = setup
         self._spec = spec
         self._show = show
@@ -125,12 +123,7 @@ class Extractor:
         batches = images.batches(batch_size, size, rows, writer.rows_per_part)
         first = next(batches)
         if self.engine is None:
-            from transfer.extraction.extraction import build_engine
-
-            with self._show("building the engine"):
-                self.engine = build_engine(
-                    self._body, images, first, batch_size, setup.engine, setup.precision
-                )
+            self.engine = self._built_engine(first, batch_size)
             say(_in_words(self.engine))
         cuts = self.donation.cuts_to_run
         started, done = time.monotonic(), 0
@@ -149,13 +142,20 @@ class Extractor:
             about["images_per_second"] = round(len(rows) / (time.monotonic() - started), 1)
         return about
 
+    def _built_engine(self, first: Batch, batch_size: int) -> Engine:
+        setup = self._setup
+        with self._show("building the engine"):
+            return build_engine(
+                self._body, self.images, first, batch_size, setup.engine, setup.precision
+            )
+
 
 def _batch_size(setup: Setup, writer: FeatureWriter) -> int:
     size = setup.extract_batch_size or (512 if has_accelerator() else 64)
     return min(size, writer.rows_per_part)  # the rest would be padding
 
 
-def _in_words(engine: "Engine") -> str:
+def _in_words(engine: Engine) -> str:
     errors: Sequence[float] = engine.errors
     if not errors:
         return engine.name

@@ -1,36 +1,10 @@
-"""Disk and memory: what a run needs and what there is."""
+"""Room for a feature file: what it needs of disk and memory."""
 
 import shutil
-from pathlib import Path
-
-import psutil
 
 from cache import FeatureWriter
+from pipelines.machine.memory import available_memory, in_words
 from transfer.errors import InputError
-
-CGROUP_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "file"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "total_cache",
-    ),
-)
-"""Where Linux says how much memory a container may have and has, and the line of memory.stat with
-the files it has cached, which are given up when asked for; version 2 and 1."""
-
-
-def available_memory() -> int:
-    """Bytes that can be had without swapping; in a container, of its share."""
-    free = [psutil.virtual_memory().available]
-    for limit, used, cached in CGROUP_LIMITS:
-        try:
-            lines = Path(used).with_name("memory.stat").read_text().splitlines()
-            files = int(dict(line.split() for line in lines)[cached])
-            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()) + files)
-        except (OSError, ValueError, KeyError):  # no such container, or "max": no limit
-            continue
-    return max(0, min(free))
 
 
 def check_room(writer: FeatureWriter) -> str:
@@ -67,12 +41,3 @@ def check_room(writer: FeatureWriter) -> str:
             f"a time: {arithmetic}; take fewer cuts, or --pooling avg"
         )
     return arithmetic
-
-
-def in_words(num_bytes: float) -> str:
-    """Bytes with a unit: `2.3 GiB`."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if num_bytes < 1024:
-            return f"{num_bytes:,.0f} {unit}" if unit == "bytes" else f"{num_bytes:,.1f} {unit}"
-        num_bytes /= 1024
-    return f"{num_bytes:,.1f} TiB"

@@ -1,1 +1,4 @@
-"""What the machine gives: processes, memory, remembered digests of its files."""
+"""The machine: processes, memory, and digests of its files.
+
+Imports errors and images of `transfer`, and `cache`; nothing else of `pipelines`.
+"""

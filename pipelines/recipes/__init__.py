@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from pipelines.cli import STAGES
+from pipelines.stages import STAGES
 from transfer.errors import InputError
 
 SHARED = ("data", "backbone")

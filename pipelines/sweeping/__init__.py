@@ -1,1 +1,5 @@
-"""Searching over heads: spaces, trials, rungs, a journal and a leaderboard."""
+"""Searching over heads: spaces, trials, rungs, a journal, and a leaderboard.
+
+Imports the features and head stages, on whose functions a sweep is built;
+`pipelines.sweep` imports it.
+"""

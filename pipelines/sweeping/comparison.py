@@ -9,8 +9,7 @@ import numpy as np
 from pipelines.sweeping.halving import Plan, journal_key, load_fold
 from pipelines.sweeping.journal import Entry, Journal
 from pipelines.sweeping.trials import Group
-from transfer.heads.building import HeadOptions
-from transfer.heads.fitting import FitOptions
+from transfer.heads.options import FitOptions, HeadOptions
 
 if TYPE_CHECKING:
     from transfer.heads.baselines import LinearPath, NeighbourScores

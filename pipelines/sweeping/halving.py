@@ -101,28 +101,39 @@ def train_group(
                 banks.append(_bank(group, plan, data, fold, entry))
             banks[fold].fit(data.train, data.val, epochs)
             del data  # else two folds would be in memory while the next is read
-        scores = [_score(group, plan, banks, index) for index in range(len(group.trials))]
-        last, alive = number == len(ends), list(notes["alive"])
-        # Of equal ones the first of the search, as on the leaderboard: its weights are kept.
-        best_first = sorted(alive, key=lambda index: (rank(asdict(scores[index])), index))
-        # At the end only the weights of the best are of use, and the journal stays small.
-        stay = best_first[: 1 if last else math.ceil(plan.keep * len(alive))]
-        _drop(plan, banks, set(alive) - set(stay))
-        alive = alive if last else stay
-        notes = {
-            "rungs_done": number,
-            "alive": alive,
-            "histories": [bank.history for bank in banks],
-            "scores": [
-                asdict(replace(score, finished=index in alive))
-                for index, score in enumerate(scores)
-            ],
-        }
+        last = number == len(ends)
+        notes = _judged(group, plan, banks, notes["alive"], last) | {"rungs_done": number}
         journal.write(key, Entry(notes, [bank.state() for bank in banks]))
-        going_on = "" if last else f", {len(stay)} go on"
-        best = scores[best_first[0]].val_accuracy
+        going_on = "" if last else f", {len(notes['alive'])} go on"
+        best = notes["best_val_accuracy"]
         report(f"{group.description}: epoch {epochs}, best val accuracy {best:.4f}{going_on}")
     return [Score(**{**score, "curve": tuple(score["curve"])}) for score in notes["scores"]]
+
+
+def _judged(
+    group: Group, plan: Plan, banks: Sequence["HeadBank"], alive: Sequence[int], last: bool
+) -> dict[str, Any]:
+    """Scores all trials at a rung, and drops the worst of those that are alive.
+
+    Returns:
+        What the journal notes of it; `alive` are the trials that go on, or at the last rung those
+        that came to their end.
+    """
+    scores = [_score(group, plan, banks, index) for index in range(len(group.trials))]
+    # Of equal ones the first of the search, as on the leaderboard: its weights are kept.
+    best_first = sorted(alive, key=lambda index: (rank(asdict(scores[index])), index))
+    # At the end only the weights of the best are of use, and the journal stays small.
+    stay = best_first[: 1 if last else math.ceil(plan.keep * len(alive))]
+    _drop(plan, banks, set(alive) - set(stay))
+    finished = list(alive) if last else stay
+    return {
+        "alive": finished,
+        "best_val_accuracy": scores[best_first[0]].val_accuracy,
+        "histories": [bank.history for bank in banks],
+        "scores": [
+            asdict(replace(score, finished=index in finished)) for index, score in enumerate(scores)
+        ],
+    }
 
 
 def journal_key(group: Group, plan: Plan) -> str:

@@ -44,8 +44,6 @@ def show(
     Returns:
         How many heads were tried, the median accuracy, and how far the best is ahead of it.
     """
-    from transfer.pictures import sweep_plots
-
     names = _varying([trial.point for trial, _ in board])
     several = any(score.spread for _, score in board)
     columns = [
@@ -64,20 +62,9 @@ def show(
     title = f"{tried}, the best {min(SHOWN, len(rows))} by validation"
     print_table(title, columns, rows[:SHOWN])
     if baselines:
-        print_table(
-            "for comparison, on the validation split"
-            + ("; the heads above are cross-validated, on more images" if folds > 1 else ""),
-            list(baselines[0]),
-            [[_cell(name, value) for name, value in row.items()] for row in baselines],
-        )
-    sweep_plots.plot_leaderboard(columns, rows[:SHOWN], folder / "sweep-leaderboard.png", title)
+        _print_baselines(baselines, folds)
+    _draw(board, names, columns, rows, title, folder)
     accuracies = [score.val_accuracy for _, score in board]
-    parameters = folder / "sweep-parameters.png"
-    parameters.unlink(missing_ok=True)
-    if names:
-        sweep_plots.plot_parameters([trial.point for trial, _ in board], accuracies, parameters)
-    curves = [(range(1, len(score.curve) + 1), score.curve) for _, score in board]
-    sweep_plots.plot_rungs(curves, folder / "sweep-rungs.png")
     middle = median(accuracies)
     print(
         f"sweep: {tried}; the best is {accuracies[0] - middle:.4f} ahead of the "
@@ -88,6 +75,36 @@ def show(
         "median_val_accuracy": middle,
         "lead_over_median": accuracies[0] - middle,
     }
+
+
+def _print_baselines(baselines: Sequence[Mapping[str, Any]], folds: int) -> None:
+    note = "; the heads above are cross-validated, on more images" if folds > 1 else ""
+    print_table(
+        f"for comparison, on the validation split{note}",
+        list(baselines[0]),
+        [[_cell(name, value) for name, value in row.items()] for row in baselines],
+    )
+
+
+def _draw(
+    board: Sequence[tuple[Trial, Score]],
+    names: Sequence[str],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str,
+    folder: Path,
+) -> None:
+    """The leaderboard, accuracy against each option that varies, and the rungs."""
+    from transfer.pictures import sweep_plots
+
+    sweep_plots.plot_leaderboard(columns, rows[:SHOWN], folder / "sweep-leaderboard.png", title)
+    parameters = folder / "sweep-parameters.png"
+    parameters.unlink(missing_ok=True)
+    if names:
+        accuracies = [score.val_accuracy for _, score in board]
+        sweep_plots.plot_parameters([trial.point for trial, _ in board], accuracies, parameters)
+    curves = [(range(1, len(score.curve) + 1), score.curve) for _, score in board]
+    sweep_plots.plot_rungs(curves, folder / "sweep-rungs.png")
 
 
 def entry(trial: Trial, score: Score) -> dict[str, Any]:

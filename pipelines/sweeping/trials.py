@@ -10,9 +10,8 @@ from typing import Any, get_type_hints
 
 from pipelines.setup import Setup
 from pipelines.sweeping.space import in_words
-from transfer.backbones.building import BackboneOptions
-from transfer.heads.building import HeadOptions
-from transfer.heads.fitting import FitOptions
+from transfer.backbones.options import BackboneOptions
+from transfer.heads.options import FitOptions, HeadOptions
 
 STACK_BYTES = 2**28
 """Of the weights of one group's heads with all that training keeps beside them."""

@@ -8,7 +8,7 @@ from pipelines import features as features_stage
 from pipelines.head import TrainingData, read_training_data
 from pipelines.setup import Setup
 from tests.places import SHARED
-from transfer.backbones.building import BackboneOptions
+from transfer.backbones.options import BackboneOptions
 from transfer.images.sources import DataOptions
 
 WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.benchmarks.timing import seconds, summary
-from transfer.backbones.building import TOP, BackboneOptions
+from transfer.backbones.cuts import TOP
+from transfer.backbones.options import BackboneOptions
 from transfer.backend.startup import import_keras
 
 if TYPE_CHECKING:
-    from transfer.extraction.keras_engine import Engine
+    from transfer.extraction.engines import Engine
 
 BATCH = 64
 REPETITIONS = 3

@@ -16,7 +16,8 @@ from tests.benchmarks.store import seal_synthetic
 from tests.benchmarks.timing import seconds, summary
 from tests.cache.test_spec import SPEC
 from tests.places import SHARED
-from transfer.backbones.building import BLOCKS, BackboneOptions
+from transfer.backbones.cuts import BLOCKS
+from transfer.backbones.options import BackboneOptions
 from transfer.backend.startup import import_keras
 from transfer.images.imageset import Batch, ImageSet
 from transfer.images.sources import DataOptions, load_as_given
@@ -24,7 +25,7 @@ from transfer.images.sources import DataOptions, load_as_given
 if TYPE_CHECKING:
     import keras
 
-    from transfer.extraction.keras_engine import Engine
+    from transfer.extraction.engines import Engine
 
 BATCH = 64
 REPETITIONS = 3

@@ -8,8 +8,7 @@ import numpy as np
 from tests.benchmarks import cifar
 from tests.benchmarks.timing import compare, seconds, summary
 from transfer.backend.startup import import_keras
-from transfer.heads.building import HeadOptions
-from transfer.heads.fitting import FitOptions
+from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
 
 BATCH = 256

@@ -3,10 +3,10 @@
 import numpy as np
 
 from tests.benchmarks.timing import seconds, summary
-from transfer.backbones.building import TOP, BackboneOptions
+from transfer.backbones.cuts import TOP
+from transfer.backbones.options import BackboneOptions
 from transfer.backend.startup import import_keras
-from transfer.heads.building import HeadOptions
-from transfer.heads.fitting import FitOptions
+from transfer.heads.options import FitOptions, HeadOptions
 
 ROWS = 50_000
 LOOP_ROWS = 1_024

@@ -4,7 +4,7 @@ import pytest
 
 from tests.gpu.throughput import multiply_adds
 from tests.transfer.backbones.test_building import shapes_only
-from transfer.backbones.building import BackboneOptions
+from transfer.backbones.options import BackboneOptions
 from transfer.extraction.extraction import build_extractor
 
 # In millions, with the last layer. Source: the papers and timm's results-imagenet.csv; for

@@ -22,7 +22,7 @@ import numpy as np
 from cache.store import read_about
 from pipelines.results import print_table
 from tests.places import SHARED
-from transfer.backbones.building import BackboneOptions
+from transfer.backbones.options import BackboneOptions
 from transfer.backend.devices import device_name
 from transfer.backend.startup import import_keras
 

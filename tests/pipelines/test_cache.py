@@ -300,7 +300,8 @@ def test_images_that_change_meanwhile_are_refused(tmp_path, capsys, monkeypatch)
 
 
 def test_weights_that_change_meanwhile_are_refused(tmp_path, capsys, monkeypatch):
-    from transfer.backbones.building import BackboneOptions, build_backbone
+    from transfer.backbones.building import build_backbone
+    from transfer.backbones.options import BackboneOptions
     from transfer.extraction.keras_engine import KerasEngine
 
     photographs(tmp_path / "photos", count=6)

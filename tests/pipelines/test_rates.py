@@ -26,10 +26,12 @@ from tests.pipelines.sweeping.test_halving import (
     WIDTH,
     write_features,
 )
-from transfer.backbones.building import BackboneOptions
+from transfer.backbones.options import BackboneOptions
 from transfer.errors import InputError
-from transfer.heads.building import build_head, feature_statistics
-from transfer.heads.fitting import FitOptions, predict_head, refit_head
+from transfer.heads.building import build_head
+from transfer.heads.features import feature_statistics
+from transfer.heads.fitting import predict_head, refit_head
+from transfer.heads.options import FitOptions
 from transfer.heads.samples import Samples
 from transfer.images.sources import DataOptions
 

@@ -6,8 +6,8 @@ import pathlib
 
 import pytest
 
-from pipelines.cli import STAGES
 from pipelines.recipes import fill, load_recipe, names
+from pipelines.stages import STAGES
 from transfer.errors import InputError
 
 REQUIRED = {

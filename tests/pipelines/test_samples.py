@@ -11,7 +11,7 @@ from cache import FeatureFile
 from pipelines.samples import read_samples
 from tests.cache.test_cache import features_of, make
 from tests.cache.test_spec import SPEC
-from transfer.heads.batches import feature_blocks
+from transfer.heads.features import feature_blocks
 from transfer.heads.samples import Samples
 
 GIB = 2**30

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipelines.setup import Setup
-from transfer.backbones.building import BackboneOptions
+from transfer.backbones.options import BackboneOptions
 from transfer.images.sources import DataOptions
 
 

@@ -10,13 +10,15 @@ import keras
 import numpy as np
 import pytest
 
-from transfer.backbones.building import BackboneOptions, build_backbone, cut_backbone, resolve_cuts
+from transfer.backbones.body import feature_body
+from transfer.backbones.building import build_backbone
+from transfer.backbones.cuts import cut_backbone, resolve_cuts
+from transfer.backbones.options import BackboneOptions
 from transfer.classifier import (
     CARD,
     ClassifierCard,
     as_probabilities,
     build_classifier,
-    feature_body,
     load_classifier,
     read_card,
     save_classifier,
@@ -24,8 +26,11 @@ from transfer.classifier import (
 )
 from transfer.errors import InputError
 from transfer.extraction.keras_engine import KerasEngine
-from transfer.heads.building import HeadOptions, build_head, feature_statistics
-from transfer.images.imageset import Batch, resize
+from transfer.heads.building import build_head
+from transfer.heads.features import feature_statistics
+from transfer.heads.options import HeadOptions
+from transfer.images.decoding import resize
+from transfer.images.imageset import Batch
 
 RNG = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""Resizing inside a Keras graph, the twin of `transfer.images.imageset.resize`."""
+"""Resizing inside a Keras graph, the twin of `transfer.images.decoding.resize`."""
 
 from typing import TYPE_CHECKING
 

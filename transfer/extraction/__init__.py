@@ -1,1 +1,9 @@
-"""Engines that stream batches of images through a frozen backbone."""
+"""Extraction: engines that stream batches of images through a frozen backbone.
+
+Imports backbones, images and the backend.
+Names are loaded when they are first used, as `__init__.pyi` lists them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,30 +1,22 @@
-"""Which model and engine extract features, and features in memory for notebooks and small sets."""
+"""The frozen model from pixels to features, and features in memory for notebooks and small sets."""
 
 import contextlib
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transfer.backbones.building import BackboneOptions, build_backbone, cut_backbone, resolve_cuts
-from transfer.classifier import feature_body
+from transfer.backbones.body import feature_body
+from transfer.backbones.building import build_backbone
+from transfer.backbones.cuts import cut_backbone, resolve_cuts
+from transfer.backbones.options import BackboneOptions
 from transfer.errors import InputError
-from transfer.images.imageset import BadImage, Batch, ImageSet, resize
+from transfer.extraction.engines import EngineKind, Precision, build_engine
+from transfer.images.imageset import ImageSet
 
 if TYPE_CHECKING:
     import keras
-
-    from transfer.extraction.keras_engine import Engine
-
-EngineKind = Literal["auto", "keras", "openvino"]
-"""What runs the frozen backbone."""
-Precision = Literal["float32", "bfloat16", "int8"]
-"""Arithmetic of the frozen backbone."""
-WORTH_EXPORTING = 2000
-"""Images from which OpenVINO makes up for the seconds that its model takes to be made."""
-CALIBRATION_IMAGES = 300
-"""Images from which int8 takes the ranges of activations, as many as `nncf.quantize` wants."""
 
 
 def build_extractor(
@@ -63,86 +55,6 @@ def _dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def build_engine(
-    body: "keras.Model",
-    images: ImageSet,
-    first: Batch,
-    batch_size: int,
-    engine: EngineKind = "auto",
-    precision: Precision = "float32",
-) -> "Engine":
-    """Chooses and builds what runs the model.
-
-    `"auto"` is OpenVINO for float32 on a machine without accelerator that has the package, for
-    `WORTH_EXPORTING` images and more, if it reads what Keras's backend exports. The number is that
-    of the whole set, so that a run that goes on has the engine of the one that was stopped.
-
-    Args:
-        body: From `build_extractor`.
-        images: The whole set; int8 is calibrated on some of its training images.
-        first: The first batch that will be run, on which the engine is tried.
-        batch_size: Images that a device sees at a time.
-        engine: Which.
-        precision: As `body` was built with.
-
-    Raises:
-        InputError: If engine and precision do not go together, a package is missing, or what was
-            asked for by name does not give Keras's features.
-    """
-    from transfer.backend.devices import has_accelerator
-    from transfer.extraction.keras_engine import KerasEngine
-
-    check_engine(engine, precision)
-    if precision == "int8":
-        from transfer.extraction.openvino_engine import OpenVINOEngine
-
-        return OpenVINOEngine(body, _calibration(images, body.input_shape[1:3])).tried(first)
-    if engine == "openvino":
-        from transfer.extraction.openvino_engine import OpenVINOEngine
-
-        return OpenVINOEngine(body).tried(first)
-    if (engine, precision) == ("auto", "float32") and len(images) >= WORTH_EXPORTING:
-        from transfer.extraction.openvino_engine import OpenVINOEngine, can_run
-
-        if can_run() and not has_accelerator():
-            try:
-                return OpenVINOEngine(body).tried(first)
-            except InputError as error:
-                print(f"features: {error}; Keras takes its place", flush=True)
-    return KerasEngine(body, batch_size)
-
-
-def check_engine(engine: EngineKind, precision: Precision) -> None:
-    """Refuses what cannot be.
-
-    Raises:
-        InputError: In one line.
-    """
-    if precision == "int8" and engine == "keras":
-        raise InputError("--precision int8 expects --engine openvino or auto, received keras")
-    if precision == "bfloat16" and engine == "openvino":
-        raise InputError("--precision bfloat16 expects --engine keras or auto, received openvino")
-
-
-def _calibration(images: ImageSet, image_size: tuple[int, int]) -> np.ndarray:
-    """`(count, H, W, 3)` float32: training images from all over the set, the same ones each time.
-
-    Raises:
-        InputError: If none of them can be decoded.
-    """
-    rows = np.flatnonzero(images.split == "train")
-    rows = rows if len(rows) else np.arange(len(images))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, CALIBRATION_IMAGES).astype(int))]
-    found = [
-        resize(image, image_size)
-        for _, image in images.subset(rows).stream()
-        if not isinstance(image, BadImage)
-    ]
-    if not found:
-        raise InputError(f"int8 is calibrated on training images; none of {len(rows)} is readable")
-    return np.stack(found)
 
 
 def extract(

@@ -1,7 +1,6 @@
-"""Engines: stream batches of images through a frozen model."""
+"""Keras runs the frozen model, on whatever device its backend chooses."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
 
 import keras
 import numpy as np
@@ -11,23 +10,6 @@ from transfer.backend.compiled import exact_float32, inference
 from transfer.backend.devices import device_name
 from transfer.errors import InputError
 from transfer.images.imageset import Batch
-
-
-class Engine(Protocol):
-    """What streams batches through a frozen model.
-
-    Attributes:
-        name: What it is and what it runs on, for people.
-        errors: Per output, how far it was from Keras's on the images compared, as a share of the
-            largest value; empty for Keras itself.
-    """
-
-    name: str
-    errors: list[float]
-
-    def run(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[np.ndarray]]]:
-        """Yields each batch with one `(batch, ...)` float32 array per output of the model."""
-        ...
 
 
 class KerasEngine:

@@ -4,9 +4,7 @@ The package is optional; nothing here is imported where it is not asked for.
 """
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
-from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +16,8 @@ import numpy as np
 
 from transfer.errors import InputError
 from transfer.extraction.keras_engine import KerasEngine
+from transfer.extraction.packages import import_openvino
+from transfer.extraction.quantization import quantized
 from transfer.images.imageset import Batch
 
 if TYPE_CHECKING:
@@ -34,35 +34,6 @@ COMPARED = 8
 def can_run() -> bool:
     """Whether the package is there, and reads what Keras's backend exports."""
     return find_spec("openvino") is not None and keras.backend.backend() not in _NOT_READ
-
-
-def import_openvino() -> Any:
-    """Imports the package without letting it report its use to its makers.
-
-    Raises:
-        InputError: If it is not installed.
-    """
-    remedy = "pip install openvino, or use --engine keras"
-    return import_without_reports("openvino", "expected", remedy)
-
-
-def import_without_reports(name: str, expected: str, remedy: str) -> Any:
-    """Imports openvino, or what its makers build on it.
-
-    Args:
-        name: Of the package.
-        expected: First words of the error where it is not installed: who expects it.
-        remedy: Its last words.
-
-    Raises:
-        InputError: If it is not installed.
-    """
-    # It would send an event at its import already, unless it finds this package missing.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise InputError(f"{expected} the package {name}, found none ({error}); {remedy}") from None
 
 
 class OpenVINOEngine:
@@ -93,8 +64,6 @@ class OpenVINOEngine:
         self._shapes = [tuple(output.shape[1:]) for output in body.outputs]
         self._model = _exported(self._openvino, body)
         if calibration is not None:
-            from transfer.extraction.quantization import quantized
-
             self._model = quantized(self._model, calibration)
         arithmetic = "float32" if self._is_exact else f"int8, nncf {version('nncf')}"
         self.name = f"openvino {version('openvino')} (CPU, {arithmetic})"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transfer.extraction.openvino_engine import import_without_reports
+from transfer.extraction.packages import import_without_reports
 
 if TYPE_CHECKING:
     import openvino

@@ -1,1 +1,9 @@
-"""Heads on features: what one is, fitting one, banks of many, and exact baselines."""
+"""Heads on features: what one is, fitting one, banks of many, and exact baselines.
+
+Imports the backend and metrics; knows nothing of images.
+Names are loaded when they are first used, as `__init__.pyi` lists them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,29 +6,26 @@ hundred linear heads are one wide product per step, and share every read of the 
 
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from transfer.backend.compiled import compiled, gradients
 from transfer.errors import InputError
 from transfer.heads.batches import ShuffledBatches, feature_batches
-from transfer.heads.building import HeadOptions, build_head, check_head
-from transfer.heads.fitting import FitOptions, Fitted, best_epoch, class_weights
+from transfer.heads.building import build_head, check_head
+from transfer.heads.chunks import made_ahead, training_chunks, validation_pieces
+from transfer.heads.fitting import Fitted, best_epoch, class_weights
+from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
 from transfer.heads.schedules import learning_rates, plateau_falls
-from transfer.heads.stacked import Architecture, Dropout, forward, losses, probabilities
-from transfer.heads.updates import SLOTS, update
-from transfer.metrics import SMALLEST_PROBABILITY
+from transfer.heads.stacked import Architecture
+from transfer.heads.steps import scorer, trainer
+from transfer.heads.updates import SLOTS
 
-CHUNK_BYTES = 2**24
-"""Of the batches that the compiled loop gets at a time: enough steps to hide the call."""
 PREDICTION_BYTES = 2**25
 """Of the widest activations of all heads where nothing is learned."""
 WORTH_SHRINKING = 0.75
@@ -284,10 +281,11 @@ class HeadBank:
 
     def _train_epoch(self, batches: ShuffledBatches, labels: np.ndarray) -> list[np.ndarray]:
         """Per head the epoch's mean loss and accuracy, each `(heads,)`."""
-        settings, train = _tensors(self._settings()), _trainer(self._architecture)
+        settings, train = _tensors(self._settings()), trainer(self._architecture)
         first_step = self.epochs_done * len(batches)
         totals = [np.zeros(len(self._places)), np.zeros(len(self._places))]
-        for chunk in _ahead(_chunks(batches, math.prod(self._shape), self._class_weights(labels))):
+        weights = self._class_weights(labels)
+        for chunk in made_ahead(training_chunks(batches, math.prod(self._shape), weights)):
             chunk["rates"] = self._rates(len(batches), first_step, len(chunk["counts"]))
             num_steps = int(np.count_nonzero(chunk["counts"]))
             bounds = np.array([first_step, num_steps], np.int32)
@@ -343,10 +341,10 @@ class HeadBank:
         """Per head validation loss and accuracy of the images, each `(heads,)`."""
         width = max(self._num_classes, *self._architecture.hidden, 1)
         num_rows = PREDICTION_BYTES // (4 * width * len(self._places))
-        judge = _scorer(self._architecture, val.views)
+        judge = scorer(self._architecture, val.views)
         settings = _tensors(self._settings())
         totals = [np.zeros(len(self._places)), np.zeros(len(self._places))]
-        for piece in _pieces(val, min(1024, num_rows)):
+        for piece in validation_pieces(val, min(1024, num_rows)):
             totals = _added(totals, judge(self._state, settings, _tensors(piece)))
         return [total * val.views / len(val.labels) for total in totals]
 
@@ -384,168 +382,5 @@ def _tensors(values: Any) -> Any:
     return keras.tree.map_structure(ops.convert_to_tensor, values)
 
 
-def _ahead(items: Iterator) -> Iterator:
-    """Makes the next item in a thread while one is in use."""
-    with ThreadPoolExecutor(1, "chunks") as thread:
-        following = thread.submit(next, items, None)
-        while (item := following.result()) is not None:
-            following = thread.submit(next, items, None)
-            yield item
-
-
 def _added(totals: Sequence[np.ndarray], sums: Sequence) -> list[np.ndarray]:
     return [old + ops.convert_to_numpy(new) for old, new in zip(totals, sums, strict=True)]
-
-
-def _chunks(
-    batches: ShuffledBatches, num_features: int, class_weights: np.ndarray
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yields an epoch's batches some at a time, all of one shape, filled up with a row of theirs.
-
-    Yields:
-        `features (steps, rows, num_features)` and `labels (steps, rows)` of each batch,
-        `row_weights` likewise, 0 where a row only fills up, and `counts (steps,)` of the others.
-    """
-    rows = len(batches.chosen(0))
-    most = max(1, CHUNK_BYTES // (4 * rows * num_features))
-    num_chunks = math.ceil(len(batches) / most)
-    steps = math.ceil(len(batches) / num_chunks)
-    for first in range(0, len(batches), steps):
-        chunk = {
-            "features": np.zeros((steps, rows, num_features), np.float32),
-            "labels": np.zeros((steps, rows), np.int32),
-            "row_weights": np.zeros((steps, rows), np.float32),
-            "counts": np.zeros(steps, np.float32),
-        }
-        for step, index in enumerate(range(first, min(first + steps, len(batches)))):
-            features, labels = batches[index]
-            count = len(labels)
-            # Of a row of zeros the loss might overflow, and NaN times 0 is NaN.
-            chunk["features"][step] = features[0].ravel()
-            chunk["features"][step, :count] = features.reshape(count, -1)
-            chunk["labels"][step, :count] = labels
-            chunk["row_weights"][step, :count] = class_weights[labels]
-            chunk["counts"][step] = count
-        yield chunk
-
-
-def _pieces(val: Samples, num_samples: int) -> Iterator[dict[str, np.ndarray]]:
-    """Yields whole images, all pieces of one shape, filled up with a row of theirs.
-
-    Yields:
-        `features (samples, num_features)`, `labels (images,)`, and `mask` likewise, 0 where an
-        image only fills up.
-    """
-    done = 0
-    features = val.features
-    if isinstance(features, np.ndarray):
-        most, found = len(features), iter([features])
-    else:
-        most, found = features.rows_per_block * val.views, features.blocks()
-    most_images = most // val.views
-    number = math.ceil(most_images / max(1, num_samples // val.views))
-    size = val.views * math.ceil(most_images / number)  # about equal: what fills up costs as much
-    for block in found:
-        for start in range(0, len(block), size):
-            values = block[start : start + size]
-            images = len(values) // val.views
-            piece = {
-                "features": np.zeros((size, math.prod(values.shape[1:])), np.float32),
-                "labels": np.zeros(size // val.views, np.int32),
-                "mask": np.zeros(size // val.views, np.float32),
-            }
-            piece["features"][:] = values[0].ravel()
-            piece["features"][: len(values)] = values.reshape(len(values), -1)
-            piece["labels"][:images] = val.image_labels[done : done + images]
-            piece["mask"][:images] = 1
-            done += images
-            yield piece
-
-
-@cache
-def _trainer(architecture: Architecture) -> Callable:
-    return compiled(partial(_train, architecture))
-
-
-@cache
-def _scorer(architecture: Architecture, views: int) -> Callable:
-    return compiled(partial(_score, architecture, views))
-
-
-def _train(
-    architecture: Architecture, state: dict, settings: dict, chunk: dict, bounds: Any
-) -> tuple[dict, tuple]:
-    """Steps over a chunk; `bounds` are the first step's number and how many steps there are."""
-
-    def one_step(index: Any, carried: tuple) -> tuple:
-        state, sums = carried
-        batch = {name: values[index] for name, values in chunk.items()}
-        state, of_step = _step(architecture, state, settings, batch, bounds[0] + index)
-        return state, tuple(old + new for old, new in zip(sums, of_step, strict=True))
-
-    nothing = ops.zeros(settings["seeds"].shape, "float32")
-    return ops.fori_loop(0, bounds[1], one_step, (state, (nothing, nothing)))
-
-
-def _step(
-    architecture: Architecture, state: dict, settings: dict, batch: dict, number: Any
-) -> tuple[dict, tuple]:
-    """One gradient step of all heads; sums of loss and right answers over the batch's rows."""
-    features, labels, count = batch["features"], batch["labels"], batch["counts"]
-    present = ops.cast(ops.arange(labels.shape[0]) < ops.cast(count, "int32"), "float32")
-    features = (features - settings["mean"]) / settings["deviation"]
-    dropout = Dropout(settings, number) if architecture.dropout else None
-
-    def total_loss(weights: list) -> tuple[Any, tuple]:
-        logits, moving = forward(architecture, weights, state["moving"], features, present, dropout)
-        of_rows = losses(architecture, logits, labels, settings["label_smoothing"])
-        squares = sum(ops.sum(ops.square(one), (1, 2)) for one in weights if len(one.shape) == 3)
-        of_heads = (
-            ops.sum(of_rows * batch["row_weights"], 1) / count + settings["penalty"] * squares
-        )
-        # Heads share no weight, so that the sum's gradient is each head's own.
-        return ops.sum(of_heads), (of_heads * count, logits, moving)
-
-    weights = state["weights"]
-    derivatives, (loss_sums, logits, moving) = gradients(total_loss, weights)
-    size = SLOTS[architecture.optimizer]
-    updated = [
-        update(
-            architecture.optimizer,
-            weight,
-            derivative,
-            state["slots"][size * index : size * (index + 1)],
-            batch["rates"],
-            number,
-            settings,
-        )
-        for index, (weight, derivative) in enumerate(zip(weights, derivatives, strict=True))
-    ]
-    state = {
-        "weights": [weight for weight, _ in updated],
-        "slots": [slot for _, slots in updated for slot in slots],
-        "moving": moving,
-    }
-    right = _right(probabilities(architecture, logits), labels)
-    return state, (loss_sums, ops.sum(right * present, 1))
-
-
-def _score(
-    architecture: Architecture, views: int, state: dict, settings: dict, piece: dict
-) -> tuple[Any, Any]:
-    """Per head sums of loss and right answers over the images of a piece."""
-    features = (piece["features"] - settings["mean"]) / settings["deviation"]
-    logits, _ = forward(architecture, state["weights"], state["moving"], features)
-    values = probabilities(architecture, logits)
-    heads, samples, num_classes = values.shape
-    values = ops.mean(ops.reshape(values, (heads, samples // views, views, num_classes)), 2)
-    picked = ops.sum(values * ops.one_hot(piece["labels"], num_classes, dtype="float32"), -1)
-    loss = -ops.log(ops.maximum(picked, SMALLEST_PROBABILITY))
-    # Where there are no numbers, the first class would be the most probable one.
-    right = _right(values, piece["labels"]) * ops.cast(ops.isfinite(loss), "float32")
-    return ops.sum(loss * piece["mask"], 1), ops.sum(right * piece["mask"], 1)
-
-
-def _right(values: Any, labels: Any) -> Any:
-    """`(heads, rows)` float32: 1 where the most probable class is the label's."""
-    return ops.cast(ops.argmax(values, -1) == ops.cast(labels, "int32"), "float32")

@@ -4,106 +4,23 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from transfer.errors import InputError
+from transfer.heads.options import FitOptions
 
 if TYPE_CHECKING:
     import keras
 
-    from transfer.heads.batches import FeatureBatches, Features, StreamedBatches
+    from transfer.heads.batches import FeatureBatches, StreamedBatches
+    from transfer.heads.features import Features
 
 STEPS_PER_EXECUTION = 64
 """Steps that Keras runs without coming back to Python; measured 2.5 times faster than 1."""
 PREDICTION_BATCH = 1024
 """Samples of one batch where nothing is learned."""
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How a model is trained."""
-
-    epochs: int = 30
-    """Passes over the training rows, at most."""
-    batch_size: int | None = None
-    """Rows of one gradient step; by default 16 to 256, so that small sets get enough steps."""
-    learning_rate: float | None = None
-    """Highest rate of the schedule; by default 0.001, less for heads on very wide features."""
-    schedule: Literal["constant", "exponential", "cosine", "plateau"] = "cosine"
-    """How the learning rate falls: not, by a factor per epoch, as a cosine to zero, or by half
-    whenever validation stops improving."""
-    decay: float = 0.9
-    """Factor per epoch of the exponential schedule."""
-    warmup_epochs: float = 0.0
-    """Epochs in which the cosine schedule first rises from zero."""
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
-    """Update rule; sgd has Nesterov momentum."""
-    momentum: float = 0.9
-    """Of sgd: share of the last step that the next one keeps."""
-    beta_1: float = 0.9
-    """Of adam and adamw: share of the mean gradient that a step keeps."""
-    beta_2: float = 0.999
-    """Of adam and adamw: share of the mean squared gradient that a step keeps."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay per step, times the learning rate."""
-    label_smoothing: float = 0.0
-    """Share of the target spread evenly over all classes."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """Balanced: classes count as if they had equally many images."""
-    patience: int = 10
-    """Epochs without improvement after which training stops."""
-    monitor: Literal["val_loss", "val_accuracy"] = "val_accuracy"
-    """What improvement means; the best epoch's weights are kept."""
-    shuffle: bool = True
-    """Shuffle the training rows in every epoch."""
-    seed: int = 0
-    """Of initial weights, dropout and shuffling."""
-
-    def __post_init__(self) -> None:
-        """Refuses values that cannot work."""
-        for name in ("epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} expects at least 1, received {value}")
-        rate = self.learning_rate
-        if rate is not None and not 0 < rate < math.inf:
-            raise InputError(f"--learning-rate expects more than 0, received {rate}")
-        for name in ("warmup_epochs", "weight_decay", "seed"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise InputError(f"--{name.replace('_', '-')} expects at least 0, received {value}")
-        if not 0 < self.decay <= 1:
-            raise InputError(f"--decay expects a factor above 0 and up to 1, received {self.decay}")
-        for name in ("label_smoothing", "momentum", "beta_1", "beta_2"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise InputError(
-                    f"--{name.replace('_', '-')} expects a share from 0 up to 1, received {value}"
-                )
-
-    @property
-    def plateau_patience(self) -> int:
-        """Epochs without improvement after which the plateau schedule halves the rate."""
-        return max(1, self.patience // 3)
-
-    def batch_size_for(self, num_rows: int) -> int:
-        """The batch size, or the largest power of two, 16 to 256, that gives an epoch 32 steps.
-
-        480 rows in batches of 256 would be 60 steps in 30 epochs, too few to learn anything.
-        """
-        fitting = 2 ** int(math.log2(max(1, num_rows / 32)))
-        return self.batch_size or min(256, max(16, fitting))
-
-    def learning_rate_for(self, num_features: int) -> float:
-        """The learning rate, or one that falls with the square root of wide features' number.
-
-        A step of Adam moves each weight by about the rate, so a logit moves the more the more
-        features it sums. Measured on 7,104 features, without a penalty: 0.0003 was better than
-        0.001 and 0.0001.
-        """
-        return self.learning_rate or 1e-3 * min(1.0, math.sqrt(1280 / num_features))
 
 
 @dataclass(frozen=True)

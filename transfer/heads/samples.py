@@ -1,12 +1,10 @@
 """What heads are trained or judged on: features, labels, and how many views an image has."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from transfer.heads.batches import Features
+from transfer.heads.features import Features
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +18,7 @@ class Samples:
         views: Samples per image.
     """
 
-    features: "Features"
+    features: Features
     labels: np.ndarray
     views: int = 1
 

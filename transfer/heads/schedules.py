@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from transfer.heads.fitting import FitOptions
+from transfer.heads.options import FitOptions
 
 
 def learning_rates(

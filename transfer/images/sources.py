@@ -16,8 +16,9 @@ import numpy as np
 from transfer.errors import InputError
 from transfer.images import archives, cifar, splits
 from transfer.images.archives import Listing
+from transfer.images.decoding import SUFFIXES
 from transfer.images.digests import FileDigests, file_digests, required_digest
-from transfer.images.imageset import SUFFIXES, ImageSet
+from transfer.images.imageset import ImageSet
 
 _SPLIT_NAMES = {
     "train": "train",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from transfer.backend.layers import leaf_layers
 from transfer.pictures import figures
 
 if TYPE_CHECKING:
@@ -192,18 +193,16 @@ def _parameters(layer: Any) -> str:
 
 
 def _kind(layer: Any) -> str:
-    trained = {bool(inner.trainable_weights) for inner in _leaves(layer) if inner.weights}
+    trained = {
+        bool(inner.trainable_weights)
+        for inner in leaf_layers(layer)
+        if getattr(inner, "weights", [])
+    }
     if not trained:
         return WITHOUT
     if len(trained) == 2:
         return PARTLY
     return TRAINED if trained == {True} else FROZEN
-
-
-def _leaves(layer: Any) -> list[Any]:
-    if hasattr(layer, "layers"):
-        return list(chain.from_iterable(map(_leaves, layer.layers)))
-    return [layer] if hasattr(layer, "weights") else []
 
 
 def _rows(boxes: Sequence[_Box]) -> list[list[_Box]]:

@@ -51,24 +51,3 @@ def test_too_little_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "available_memory", lambda: 2**25 - 1)
     with pytest.raises(InputError, match=r"8,192 rows x 1,024 .* 32.0 MiB of"):
         room.check_room(writer(tmp_path))
-
-
-def test_a_container_may_have_less_memory_than_the_machine(tmp_path, monkeypatch):
-    machine = room.available_memory()
-    assert machine > 2**20
-    limit, used = tmp_path / "max", tmp_path / "current"
-    limit.write_text("3000000\n")
-    used.write_text("1000000\n")
-    (tmp_path / "memory.stat").write_text("anon 600000\nfile 400000\n")
-    monkeypatch.setattr(room, "CGROUP_LIMITS", ((str(limit), str(used), "file"),))
-    assert room.available_memory() == 2_400_000  # what files are cached is given up
-    limit.write_text("max\n")
-    assert room.available_memory() > 2**20
-
-
-@pytest.mark.parametrize(
-    "num_bytes, words",
-    [(0, "0 bytes"), (1023, "1,023 bytes"), (1536, "1.5 KiB"), (2**40 * 3, "3.0 TiB")],
-)
-def test_bytes_in_words(num_bytes, words):
-    assert room.in_words(num_bytes) == words

@@ -13,7 +13,7 @@ import cache.writer
 from pipelines.extracting import workers
 from pipelines.extracting.extraction import make_features
 from pipelines.setup import Setup
-from transfer.backbones.building import BackboneOptions
+from transfer.backbones.options import BackboneOptions
 from transfer.errors import InputError
 from transfer.images.sources import DataOptions
 

@@ -29,8 +29,10 @@ from tests.cache.test_spec import SPEC
 from transfer.errors import InputError
 from transfer.heads.bank import Design, HeadBank
 from transfer.heads.batches import feature_batches
-from transfer.heads.building import HeadOptions, build_head, feature_statistics
-from transfer.heads.fitting import FitOptions, predict_head, refit_head
+from transfer.heads.building import build_head
+from transfer.heads.features import feature_statistics
+from transfer.heads.fitting import predict_head, refit_head
+from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
 from transfer.images.sources import DataOptions
 

@@ -14,8 +14,7 @@ from pipelines.sweeping.halving import Score
 from pipelines.sweeping.leaderboard import entry, in_words, ranked, show
 from pipelines.sweeping.space import read_spaces
 from pipelines.sweeping.trials import Trial, option_kinds
-from transfer.heads.building import HeadOptions
-from transfer.heads.fitting import FitOptions
+from transfer.heads.options import FitOptions, HeadOptions
 
 PICTURES = ("sweep-leaderboard.png", "sweep-parameters.png", "sweep-rungs.png")
 

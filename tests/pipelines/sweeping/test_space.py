@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.sweeping.space import Distribution, points_of, read_spaces
 from transfer.errors import InputError
-from transfer.heads.building import HeadOptions
-from transfer.heads.fitting import FitOptions
+from transfer.heads.options import FitOptions, HeadOptions
 
 KINDS = {
     "hidden": tuple[int, ...],

@@ -18,10 +18,10 @@ from pipelines.sweeping.halving import Plan, journal_key
 from pipelines.sweeping.space import read_spaces
 from pipelines.sweeping.trials import Group, Trial, groups_of, option_kinds
 from tests.pipelines.sweeping.test_halving import write_features
-from transfer.backbones.building import BackboneOptions
+from transfer.backbones.options import BackboneOptions
 from transfer.heads.bank import Design, stack_key
-from transfer.heads.building import HeadOptions, build_head
-from transfer.heads.fitting import FitOptions
+from transfer.heads.building import build_head
+from transfer.heads.options import FitOptions, HeadOptions
 from transfer.images.sources import DataOptions
 
 HEADS = st.builds(

@@ -19,20 +19,19 @@ from keras.src.applications import imagenet_utils
 from keras.src.backend.common import global_state
 from keras.src.utils import file_utils
 
-from transfer.backbones.building import (
-    BACKBONES,
-    BackboneOptions,
-    build_backbone,
+from transfer.backbones.building import build_backbone
+from transfer.backbones.cuts import (
     cut_backbone,
     cut_patterns,
     default_cuts,
-    find_backbone,
     pool,
     resolve_cuts,
     top_cut,
-    weights_digest,
 )
 from transfer.backbones.efficientnet_lite import packaged_weights
+from transfer.backbones.options import BackboneOptions
+from transfer.backbones.table import BACKBONES, find_backbone
+from transfer.backbones.weights import weights_digest
 from transfer.errors import InputError
 
 APPLICATIONS = {

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from transfer.backbones.building import BACKBONES
 from transfer.backbones.preprocessing import PREPROCESSINGS, preprocess
+from transfer.backbones.table import BACKBONES
 from transfer.errors import InputError
 
 FAMILIES = {row.family: row.preprocessing for row in BACKBONES.values()}

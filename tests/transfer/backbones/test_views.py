@@ -10,19 +10,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer.backbones.building import BackboneOptions, build_backbone, cut_backbone, resolve_cuts
+from transfer.backbones.body import feature_body
+from transfer.backbones.building import build_backbone
+from transfer.backbones.cuts import cut_backbone, resolve_cuts
+from transfer.backbones.options import BackboneOptions
 from transfer.backbones.views import VIEWS, check_views, view_pixels
 from transfer.classifier import (
     ClassifierCard,
     build_classifier,
-    feature_body,
     load_classifier,
     read_card,
     save_classifier,
 )
 from transfer.errors import InputError
 from transfer.extraction.extraction import extract
-from transfer.heads.building import HeadOptions, build_head, feature_statistics
+from transfer.heads.building import build_head
+from transfer.heads.features import feature_statistics
+from transfer.heads.options import HeadOptions
 from transfer.images.imageset import ImageSet
 
 SOME = ("top-right+flip", "identity", "flip", "center")

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from tests.places import SHARED
-from transfer.backbones.building import BACKBONES, BackboneOptions, build_backbone, weights_digest
+from transfer.backbones.building import build_backbone
+from transfer.backbones.options import BackboneOptions
+from transfer.backbones.table import BACKBONES
+from transfer.backbones.weights import weights_digest
 from transfer.errors import InputError
 
 REAL_WEIGHTS = SHARED / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"

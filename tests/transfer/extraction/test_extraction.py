@@ -8,7 +8,8 @@ import pytest
 
 import transfer
 from tests.places import PROJECT
-from transfer.extraction.extraction import build_extractor, check_engine, extract
+from transfer.extraction.engines import check_engine
+from transfer.extraction.extraction import build_extractor, extract
 
 README = PROJECT / "README.md"
 

@@ -4,11 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from transfer.backbones.building import BackboneOptions, build_backbone, cut_backbone, resolve_cuts
-from transfer.classifier import feature_body
+from transfer.backbones.body import feature_body
+from transfer.backbones.building import build_backbone
+from transfer.backbones.cuts import cut_backbone, resolve_cuts
+from transfer.backbones.options import BackboneOptions
 from transfer.errors import InputError
 from transfer.extraction.keras_engine import KerasEngine
-from transfer.images.imageset import Batch, resize
+from transfer.images.decoding import resize
+from transfer.images.imageset import Batch
 
 RNG = np.random.default_rng(0)
 OPTIONS = BackboneOptions("MobileNetV2", "none", alpha=0.35, image_size=64, cut=("top",))

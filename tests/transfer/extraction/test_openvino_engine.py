@@ -6,11 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from transfer.backbones.building import BackboneOptions
+from transfer.backbones.options import BackboneOptions
 from transfer.errors import InputError
-from transfer.extraction.extraction import build_engine, build_extractor, extract
+from transfer.extraction.engines import build_engine
+from transfer.extraction.extraction import build_extractor, extract
 from transfer.extraction.keras_engine import KerasEngine
-from transfer.images.imageset import Batch, ImageSet, resize
+from transfer.images.decoding import resize
+from transfer.images.imageset import Batch, ImageSet
 
 pytest.importorskip("openvino")
 
@@ -100,7 +102,7 @@ def test_results_outlive_the_batches_behind_them(engine):
 
 def check_refused_or_left_to_keras(body, reason, monkeypatch, capsys):
     """Refused where OpenVINO is asked for by name; otherwise Keras runs, and that is said."""
-    monkeypatch.setattr("transfer.extraction.extraction.WORTH_EXPORTING", 10)
+    monkeypatch.setattr("transfer.extraction.engines.WORTH_EXPORTING", 10)
     first = Batch(np.arange(4), IMAGES[:4])
     with pytest.raises(InputError, match=reason):
         build_engine(body, image_set(IMAGES), first, 4, "openvino")
@@ -125,10 +127,10 @@ def test_a_model_that_cannot_be_converted_is_refused_or_left_to_keras(body, monk
 
 def test_auto_takes_it_for_many_images_on_a_cpu(body, monkeypatch):
     first, images = Batch(np.arange(4), IMAGES[:4]), image_set(IMAGES)
-    monkeypatch.setattr("transfer.extraction.extraction.WORTH_EXPORTING", 10)
+    monkeypatch.setattr("transfer.extraction.engines.WORTH_EXPORTING", 10)
     assert isinstance(build_engine(body, images, first, 4), OpenVINOEngine)
     assert isinstance(build_engine(body, images, first, 4, precision="bfloat16"), KerasEngine)
-    monkeypatch.setattr("transfer.backend.devices.has_accelerator", lambda: True)
+    monkeypatch.setattr("transfer.extraction.engines.has_accelerator", lambda: True)
     assert isinstance(build_engine(body, images, first, 4), KerasEngine)
     monkeypatch.undo()
     assert isinstance(build_engine(body, images, first, 4), KerasEngine)  # ten are few
@@ -136,7 +138,7 @@ def test_auto_takes_it_for_many_images_on_a_cpu(body, monkeypatch):
 
 def test_without_the_package_auto_is_keras_and_its_name_is_refused(body, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.setattr("transfer.extraction.extraction.WORTH_EXPORTING", 10)
+    monkeypatch.setattr("transfer.extraction.engines.WORTH_EXPORTING", 10)
     first, images = Batch(np.arange(4), IMAGES[:4]), image_set(IMAGES)
     assert isinstance(build_engine(body, images, first, 4), KerasEngine)
     with pytest.raises(InputError, match="pip install openvino") as refused:

@@ -6,13 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from transfer.backbones.building import BackboneOptions
+from transfer.backbones.options import BackboneOptions
+from transfer.backend.layers import leaf_layers
 from transfer.classifier import build_classifier
 from transfer.errors import InputError
 from transfer.finetuning.augmentation import AugmentOptions, augmentation_layers
-from transfer.finetuning.training import ImageBatches, common_size, finetune, unfreeze
-from transfer.heads.building import HeadOptions, build_head
-from transfer.heads.fitting import FitOptions
+from transfer.finetuning.image_batches import ImageBatches, common_size
+from transfer.finetuning.training import finetune
+from transfer.finetuning.unfreezing import unfreeze
+from transfer.heads.building import build_head
+from transfer.heads.options import FitOptions, HeadOptions
 from transfer.images.imageset import ImageSet
 
 OPTIONS = BackboneOptions("MobileNetV2", "none", alpha=0.35, image_size=32)
@@ -55,9 +58,7 @@ def classifier(batch_norm=True, views=("identity",)):
 
 
 def batch_norms(model):
-    return [
-        layer for layer in model._flatten_layers() if "BatchNormalization" in type(layer).__name__
-    ]
+    return [layer for layer in leaf_layers(model) if "BatchNormalization" in type(layer).__name__]
 
 
 def moving_averages(model):

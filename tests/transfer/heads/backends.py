@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from transfer.heads.bank import COLUMNS, Design, HeadBank
-from transfer.heads.building import HeadOptions, feature_statistics
-from transfer.heads.fitting import FitOptions
+from transfer.heads.features import feature_statistics
+from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
 from transfer.heads.updates import SLOTS
 

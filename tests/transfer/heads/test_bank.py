@@ -17,13 +17,16 @@ from keras import ops
 from sklearn.metrics import accuracy_score
 
 import transfer.heads.bank
+import transfer.heads.chunks
 from tests.transfer.heads.test_stacked import kept_by_numpy
 from transfer.classifier import as_probabilities
 from transfer.errors import InputError
 from transfer.heads.bank import COLUMNS, Design, HeadBank
-from transfer.heads.batches import ShuffledBatches, StoredFeatures, feature_blocks
-from transfer.heads.building import HeadOptions, build_head, feature_statistics
-from transfer.heads.fitting import FitOptions, best_epoch, fit_head, refit_head
+from transfer.heads.batches import ShuffledBatches
+from transfer.heads.building import build_head
+from transfer.heads.features import StoredFeatures, feature_blocks, feature_statistics
+from transfer.heads.fitting import best_epoch, fit_head, refit_head
+from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
 
 KERNEL = np.random.default_rng(0).normal(size=(12, 3))
@@ -470,17 +473,17 @@ def test_rows_come_in_the_order_that_the_seed_and_the_epoch_decide():
 
 def test_chunks_and_pieces_do_not_matter(monkeypatch):
     # 50 batches as 17, 17 and 16; 200 validation rows 29 at a time.
-    monkeypatch.setattr(transfer.heads.bank, "CHUNK_BYTES", 20 * 4 * BATCH * 12)
+    monkeypatch.setattr(transfer.heads.chunks, "CHUNK_BYTES", 20 * 4 * BATCH * 12)
     monkeypatch.setattr(transfer.heads.bank, "PREDICTION_BYTES", 30 * 4 * 3 * 5)
     shapes, whole = [], trained_linear()
-    chunks = transfer.heads.bank._chunks
+    chunks = transfer.heads.chunks.training_chunks
 
     def noting(*arguments):
         for chunk in chunks(*arguments):
             shapes.append((chunk["features"].shape, np.count_nonzero(chunk["counts"])))
             yield chunk
 
-    monkeypatch.setattr(transfer.heads.bank, "_chunks", noting)
+    monkeypatch.setattr(transfer.heads.bank, "training_chunks", noting)
     bank = bank_of(linear(epochs=8), epochs=8)
     assert shapes[:3] == [((17, 16, 12), 17), ((17, 16, 12), 17), ((17, 16, 12), 16)]
     for place in range(5):

@@ -15,8 +15,10 @@ from transfer.heads.baselines import (
     nearest_neighbours,
     ridge_path,
 )
-from transfer.heads.building import HeadOptions, build_head, feature_statistics
+from transfer.heads.building import build_head
 from transfer.heads.descent import CrossEntropy, HalfSquares, Scaling
+from transfer.heads.features import feature_statistics
+from transfer.heads.options import HeadOptions
 from transfer.heads.standardised import decompose, standardise
 from transfer.metrics import SMALLEST_PROBABILITY, evaluate
 

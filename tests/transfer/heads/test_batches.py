@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transfer.heads.batches import (
-    FeatureBatches,
-    ShuffledBatches,
-    StoredFeatures,
-    StreamedBatches,
-    feature_batches,
-    feature_blocks,
-)
+from transfer.heads.batches import FeatureBatches, ShuffledBatches, StreamedBatches, feature_batches
+from transfer.heads.features import StoredFeatures, feature_blocks
 
 
 def epoch_of(batches):

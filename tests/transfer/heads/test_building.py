@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from transfer.errors import InputError
-from transfer.heads.batches import StoredFeatures
-from transfer.heads.building import HeadOptions, build_head, feature_statistics
+from transfer.heads.building import build_head
+from transfer.heads.features import StoredFeatures, feature_statistics
+from transfer.heads.options import HeadOptions
 
 RNG = np.random.default_rng(0)
 

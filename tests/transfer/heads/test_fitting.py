@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from transfer.errors import InputError
-from transfer.heads.batches import StoredFeatures
-from transfer.heads.building import HeadOptions, build_head, feature_statistics
+from transfer.heads.building import build_head
+from transfer.heads.features import StoredFeatures, feature_statistics
 from transfer.heads.fitting import (
-    FitOptions,
     Fitted,
     best_epoch,
     class_weights,
@@ -20,6 +19,7 @@ from transfer.heads.fitting import (
     refit_head,
     targets,
 )
+from transfer.heads.options import FitOptions, HeadOptions
 
 RNG = np.random.default_rng(0)
 KERNEL = RNG.normal(size=(20, 3))

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transfer.heads.fitting import FitOptions, _schedule, schedule_callbacks
+from transfer.heads.fitting import _schedule, schedule_callbacks
+from transfer.heads.options import FitOptions
 from transfer.heads.schedules import learning_rates, plateau_falls
 
 OPTIONS = st.builds(

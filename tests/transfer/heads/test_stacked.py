@@ -14,8 +14,9 @@ from keras.ops import convert_to_numpy as array
 from keras.ops import convert_to_tensor as tensor
 
 from transfer.heads.bank import _variables
-from transfer.heads.building import HeadOptions, build_head
-from transfer.heads.fitting import FitOptions, _optimizer
+from transfer.heads.building import build_head
+from transfer.heads.fitting import _optimizer
+from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.stacked import Architecture, Dropout, forward, losses, probabilities
 from transfer.heads.updates import SLOTS, update
 

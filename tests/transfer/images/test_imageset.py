@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from transfer.images.archives import FolderFiles
-from transfer.images.imageset import BadImage, ImageSet, decode, resize
+from transfer.images.decoding import BadImage, decode, resize
+from transfer.images.imageset import ImageSet
 
 RANDOM = np.random.default_rng(0)
 NOISE = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)

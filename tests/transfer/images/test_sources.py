@@ -23,7 +23,7 @@ from tests.transfer.images.test_archives import count_passes
 from tests.transfer.images.test_cifar import cifar10_binary, cifar10_python
 from transfer.errors import InputError
 from transfer.images import digests, sources
-from transfer.images.imageset import BadImage
+from transfer.images.decoding import BadImage
 from transfer.images.sources import DataOptions, data_name, digest, load
 
 TARS = {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz", "tar.bz2": "w:bz2"}

@@ -1,0 +1,9 @@
+from .compiled import compiled as compiled
+from .compiled import exact_float32 as exact_float32
+from .compiled import gradients as gradients
+from .compiled import inference as inference
+from .devices import accelerators as accelerators
+from .devices import device_name as device_name
+from .devices import has_accelerator as has_accelerator
+from .layers import leaf_layers as leaf_layers
+from .startup import import_keras as import_keras

@@ -1,0 +1,17 @@
+from .bank import Design as Design
+from .bank import HeadBank as HeadBank
+from .baselines import logistic_path as logistic_path
+from .baselines import nearest_neighbours as nearest_neighbours
+from .baselines import ridge_path as ridge_path
+from .building import build_head as build_head
+from .features import Features as Features
+from .features import StoredFeatures as StoredFeatures
+from .features import feature_statistics as feature_statistics
+from .fitting import Fitted as Fitted
+from .fitting import fit_head as fit_head
+from .fitting import predict_head as predict_head
+from .fitting import refit_head as refit_head
+from .options import FitOptions as FitOptions
+from .options import HeadOptions as HeadOptions
+from .samples import Samples as Samples
+from .standardised import standardise as standardise
