@@ -159,7 +159,7 @@ def _draw(
     evaluation: "Evaluation",
 ) -> None:
     from transfer.pictures.architecture import plot_architecture
-    from transfer.pictures.plots import plot_confusion, plot_predictions
+    from transfer.pictures.predictions import plot_confusion, plot_predictions
 
     title = f"{name}, {evaluation.split} split"
     plot_confusion(

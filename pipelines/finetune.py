@@ -141,7 +141,7 @@ def _save(
     result: dict,
 ) -> None:
     from transfer.classifier import save_classifier
-    from transfer.pictures.plots import plot_history
+    from transfer.pictures.curves import plot_history
 
     save_classifier(classifier, card, folder / "finetuned.keras")
     fitted.save_csv(folder / "finetune-history.csv")

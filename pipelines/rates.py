@@ -51,7 +51,7 @@ def run(stage: RatesStage) -> dict:
     Returns:
         What is also written to `rates.json`: rates, losses, and the suggested rate.
     """
-    from transfer.pictures.sweep_plots import plot_rate_range
+    from transfer.pictures.curves import plot_rate_range
 
     with features_stage.open_features(stage.setup) as features:
         data = read_training_data(stage.setup, features, stage.use_cuts)

@@ -95,16 +95,18 @@ def _draw(
     folder: Path,
 ) -> None:
     """The leaderboard, accuracy against each option that varies, and the rungs."""
-    from transfer.pictures import sweep_plots
+    from transfer.pictures.curves import plot_rungs
+    from transfer.pictures.leaderboard import plot_leaderboard
+    from transfer.pictures.parameters import plot_parameters
 
-    sweep_plots.plot_leaderboard(columns, rows[:SHOWN], folder / "sweep-leaderboard.png", title)
+    plot_leaderboard(columns, rows[:SHOWN], folder / "sweep-leaderboard.png", title)
     parameters = folder / "sweep-parameters.png"
     parameters.unlink(missing_ok=True)
     if names:
         accuracies = [score.val_accuracy for _, score in board]
-        sweep_plots.plot_parameters([trial.point for trial, _ in board], accuracies, parameters)
+        plot_parameters([trial.point for trial, _ in board], accuracies, parameters)
     curves = [(range(1, len(score.curve) + 1), score.curve) for _, score in board]
-    sweep_plots.plot_rungs(curves, folder / "sweep-rungs.png")
+    plot_rungs(curves, folder / "sweep-rungs.png")
 
 
 def entry(trial: Trial, score: Score) -> dict[str, Any]:

@@ -99,11 +99,10 @@ def quick(monkeypatch):
 
 def leave_out_classifier_and_pictures(monkeypatch):
     for name in (
-        *("pipelines.head.export", "transfer.pictures.plots.plot_history"),
-        *(
-            f"transfer.pictures.sweep_plots.plot_{what}"
-            for what in ("leaderboard", "parameters", "rungs")
-        ),
+        "pipelines.head.export",
+        *(f"transfer.pictures.curves.plot_{what}" for what in ("history", "rungs")),
+        "transfer.pictures.leaderboard.plot_leaderboard",
+        "transfer.pictures.parameters.plot_parameters",
     ):
         monkeypatch.setattr(name, lambda *args, **kwargs: None)
 

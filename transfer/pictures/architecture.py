@@ -248,7 +248,7 @@ def _with_wires(rows: list[list[_Box]]) -> list[list[_Box]]:
 
 def _arrange(rows: Sequence[Sequence[_Box]]) -> tuple[dict[_Box, _Place], float, float]:
     """Sets every row in the middle of the page; returns places, page width, page height."""
-    widths = {box: _text_width(box) for box in chain.from_iterable(rows)}
+    widths = {box: _box_width(box) for box in chain.from_iterable(rows)}
     # One width for all parallel boxes puts those of neighbouring rows below each other.
     parallel = [box for row in rows if len(row) > 1 for box in row if not box.is_wire]
     widths |= dict.fromkeys(parallel, max((widths[box] for box in parallel), default=0))
@@ -267,17 +267,10 @@ def _arrange(rows: Sequence[Sequence[_Box]]) -> tuple[dict[_Box, _Place], float,
     return places, page_width, top - ROW_GAP + PAGE_MARGIN
 
 
-def _text_width(box: _Box) -> float:
-    from matplotlib.backends.backend_agg import RendererAgg
-    from matplotlib.font_manager import FontProperties
-
-    # Measured as it will be drawn: hinting makes small letters up to a fifth wider.
-    renderer = RendererAgg(1, 1, figures.DOTS_PER_INCH)
-    bold = FontProperties(weight="bold", size=TITLE_SIZE)
-    normal = FontProperties(size=DETAIL_SIZE)
-    lines = [(box.title, bold), *((line, normal) for line in box.details)]
-    widths = [renderer.get_text_width_height_descent(*line, ismath=False)[0] for line in lines]
-    return max(widths) / figures.DOTS_PER_INCH + 2 * BOX_PADDING
+def _box_width(box: _Box) -> float:
+    widths = [figures.text_width(line, DETAIL_SIZE) for line in box.details]
+    widths.append(figures.text_width(box.title, TITLE_SIZE, "bold"))
+    return max(widths) + 2 * BOX_PADDING
 
 
 _CENTRED: dict[str, Any] = {

@@ -6,13 +6,22 @@ in any thread. The suffix of the path chooses the format (.png, .svg, .pdf).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 120
+BLUE, ORANGE = "#0072B2", "#D55E00"
+"""Of Okabe and Ito's palette, told apart by colour-blind readers too.
+
+Source: https://jfly.uni-koeln.de/color/
+"""
 
 
 def make(width: float, height: float, *, constrained: bool = True) -> Figure:
@@ -38,3 +47,42 @@ def save(figure: Figure, path: Path) -> Path:
     # Named, because without a suffix matplotlib would add one and the path would be wrong.
     figure.savefig(path, format=path.suffix.lstrip(".") or "png", dpi=DOTS_PER_INCH)
     return path
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Inches that a text of `size` points covers, as it will be drawn."""
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
+
+    # Measured as it will be drawn: hinting makes small letters up to a fifth wider.
+    renderer = RendererAgg(1, 1, DOTS_PER_INCH)
+    font = FontProperties(weight=weight, size=size)
+    width, _, _ = renderer.get_text_width_height_descent(text, font, ismath=False)
+    return width / DOTS_PER_INCH
+
+
+def score_limits(lowest: np.ndarray, highest: float) -> tuple[float, float]:
+    """Limits of an axis that cuts off heads far below the others, if that gains much room.
+
+    Far is more than 1.5 times the quartiles' distance below the lower of them.
+    Source: Tukey, Exploratory Data Analysis, 1977.
+
+    Args:
+        lowest: `(heads,)` the lowest accuracy of each.
+        highest: Of all.
+    """
+    lower, upper = np.percentile(lowest, [25, 75])
+    low = float(lowest[lowest >= lower - 1.5 * max(upper - lower, 0.01)].min())
+    if highest - lowest.min() < 1.5 * (highest - low):
+        low = float(lowest.min())
+    margin = max(0.06 * (highest - low), 0.005)
+    return low - margin, highest + margin
+
+
+def add_legend(figure: Figure, cells: Iterable[Axes]) -> None:
+    """One legend for all panels, below them; each label once."""
+    found: dict[str, Any] = {}
+    for axes in cells:
+        handles, labels = axes.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    figure.legend(found.values(), found, loc="outside lower center", ncols=len(found), fontsize=9)

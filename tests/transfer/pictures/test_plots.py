@@ -1,4 +1,4 @@
-"""transfer.pictures.plots: what the pictures say, that nothing is cut off, and what is refused.
+"""What the pictures say, that nothing is cut off, and what is refused.
 
 Text is read from SVG files; sizes, colours and overlaps from the figures on their way to the file.
 """
@@ -17,7 +17,8 @@ from PIL import Image
 from tests.transfer.pictures.drawing import drawn_figures
 from transfer.pictures import architecture
 from transfer.pictures.architecture import plot_architecture
-from transfer.pictures.plots import plot_confusion, plot_history, plot_predictions
+from transfer.pictures.curves import plot_history
+from transfer.pictures.predictions import plot_confusion, plot_predictions
 
 HISTORY = {
     "loss": [1.5, 1.0, 0.75, 0.5],
@@ -488,9 +489,10 @@ def test_folders_are_made_and_the_path_is_kept(tmp_path):
 
 def test_pictures_need_neither_pyplot_nor_a_display(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from transfer import metrics, plots, structuring\n"
+        "import sys; from pathlib import Path; from transfer import metrics\n"
+        "from transfer.images import structuring; from transfer.pictures import curves\n"
         "heavy = {'matplotlib', 'sklearn', 'keras', 'tensorflow'} & set(sys.modules)\n"
-        f"plots.plot_history({{'loss': [1.0]}}, Path({str(tmp_path / 'h.png')!r}), best_epoch=0)\n"
+        f"curves.plot_history({{'loss': [1.0]}}, Path({str(tmp_path / 'h.png')!r}), best_epoch=0)\n"
         "print(heavy, 'matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""transfer.pictures.sweep_plots: where heads are drawn, what is marked, and that all can be read.
+"""transfer.pictures.parameters: where heads are drawn, what is marked, and that all can be read.
 
 Positions, colours and overlaps are read from the figures on their way to the file.
 """
@@ -12,17 +12,16 @@ from PIL import Image
 
 from tests.transfer.pictures.drawing import drawn_figures
 from tests.transfer.pictures.test_plots import assert_nothing_is_cut_off, image_size, text_boxes
-from transfer.pictures.sweep_plots import (
+from transfer.pictures.curves import (
     BEST_COLOUR,
     DROPPED_COLOUR,
     END_COLOUR,
-    FIRST_ROW_FILL,
     HEAD_COLOUR,
-    plot_leaderboard,
-    plot_parameters,
     plot_rate_range,
     plot_rungs,
 )
+from transfer.pictures.leaderboard import FIRST_ROW_FILL, plot_leaderboard
+from transfer.pictures.parameters import plot_parameters
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
-"""Pictures of results: training history, confusion, predictions."""
+"""What a classifier says, in pictures: the confusion matrix, and images with their classes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,66 +14,11 @@ from transfer.pictures import figures
 if TYPE_CHECKING:
     pass
 
-# Okabe and Ito's palette, told apart by colour-blind readers too.
-# Source: https://jfly.uni-koeln.de/color/
-TRAIN_COLOUR, VAL_COLOUR, BEST_COLOUR = "#0072B2", "#D55E00", "#444444"
 RIGHT_COLOUR, WRONG_COLOUR, UNKNOWN_COLOUR = "#007a4d", "#c8102e", "#444444"
 
 MOST_CLASSES_WITH_COUNTS = 20
 MOST_CLASSES_WITH_NAMES = 100
 MOST_PREDICTIONS = 25
-
-
-def plot_history(
-    history: Mapping[str, Sequence[float]], path: Path, *, best_epoch: int | None
-) -> Path:
-    """Draws loss, accuracy and, where recorded, the learning rate over the epochs.
-
-    Args:
-        history: Per epoch `loss`, and where present `val_loss` (nats), `accuracy`,
-            `val_accuracy` (0-1) and `learning_rate`; other entries are not drawn.
-        path: Where the picture goes.
-        best_epoch: Index into the history of the epoch to mark; the axis counts from 1.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: If there is no `loss`, lengths differ, or the best epoch is outside.
-    """
-    num_epochs = _check_history(history, best_epoch)
-    panels = [name for name in ("loss", "accuracy", "learning_rate") if name in history]
-    figure = figures.make(4.6 * len(panels), 3.6)
-    epochs = range(1, num_epochs + 1)
-    for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        lines = [(name, "train", TRAIN_COLOUR), (f"val_{name}", "validation", VAL_COLOUR)]
-        for key, label, colour in lines:
-            if key in history:
-                axes.plot(epochs, history[key], marker=".", color=colour, label=label)
-        if best_epoch is not None:
-            best = history.get(f"val_{name}", history[name])[best_epoch]
-            axes.axvline(best_epoch + 1, color=BEST_COLOUR, linestyle=":", linewidth=1.2)
-            axes.plot(best_epoch + 1, best, "o", color=BEST_COLOUR, fillstyle="none", markersize=9,
-                      label=f"best epoch {best_epoch + 1}: {best:.4g}")  # fmt: skip
-        axes.set_title(name.replace("_", " "))
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        axes.grid(alpha=0.3)
-        if name != "learning_rate":
-            axes.legend(fontsize="small")
-    return figures.save(figure, path)
-
-
-def _check_history(history: Mapping[str, Sequence[float]], best_epoch: int | None) -> int:
-    if "loss" not in history:
-        raise ValueError(f"expected a history with loss, received {sorted(history)}")
-    lengths = {name: len(values) for name, values in history.items()}
-    num_epochs = lengths["loss"]
-    if num_epochs == 0 or set(lengths.values()) != {num_epochs}:
-        raise ValueError(f"expected one value an epoch under each name, received {lengths}")
-    if best_epoch is not None and not 0 <= best_epoch < num_epochs:
-        raise ValueError(f"expected a best epoch from 0 to {num_epochs - 1}, received {best_epoch}")
-    return num_epochs
 
 
 def plot_confusion(

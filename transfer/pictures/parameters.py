@@ -1,9 +1,9 @@
-"""Pictures of a sweep: its parameters, its rungs, its leaderboard, and a learning-rate range."""
+"""The accuracy of a sweep's heads against each option that the search varied."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from numbers import Real
@@ -16,12 +16,9 @@ from transfer.pictures import figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, as in transfer.pictures.plots.
-HEAD_COLOUR, BEST_COLOUR, MARK_COLOUR = "#0072B2", "#D55E00", "#222222"
-DROPPED_COLOUR, END_COLOUR = "#999999", "#555555"
-HEADER_FILL, FIRST_ROW_FILL, OTHER_FILL = "#e6e6e6", "#fde3c0", "#ffffff"
+HEAD_COLOUR, BEST_COLOUR, MARK_COLOUR = figures.BLUE, figures.ORANGE, "#222222"
+EDGE_COLOUR = "#999999"
 
 LOG_FACTOR = 20
 """Positive numbers that span more than this stand on a logarithmic axis, unless most are large: of
@@ -30,16 +27,11 @@ numbers drawn evenly between 0 and 0.5, too, the smallest is some hundred times 
 MOST_STRIPS = 8
 """Parameters with at most so many numbers or names show each as a strip."""
 MOST_PANELS_A_ROW = 4
-MOST_ROWS = 20
 
 ABSENT, DEFAULT = "absent", "default"
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.4, 3.1  # inches
-TICK_SIZE, CELL_SIZE, TITLE_SIZE = 8.5, 9.5, 12  # points
-ROW_HEIGHT, CELL_PADDING, MARGIN = 0.29, 0.12, 0.2  # inches
-
-
-# ---- parameters
+TICK_SIZE = 8.5  # points
 
 
 @dataclass
@@ -92,7 +84,7 @@ def plot_parameters(
     figure = figures.make(max(6.0, PANEL_WIDTH * columns), PANEL_HEIGHT * rows + 0.9)
     figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.08)
     cells = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    low, high = _limits(scores, float(scores.max()))
+    low, high = figures.score_limits(scores, float(scores.max()))
     for axes, (name, panel) in zip(cells.ravel(), panels.items(), strict=False):
         _draw_panel(axes, panel, scores, low, high)
         axes.set_title(name.replace("_", " "), fontsize=11, parse_math=False)
@@ -104,7 +96,7 @@ def plot_parameters(
     cut_off = int((scores < low).sum())
     note = f"; {cut_off} below {low:.3f}, at the lower edge" if cut_off else ""
     figure.suptitle(f"{len(scores)} heads, the best at {scores.max():.4f}{note}")
-    _add_legend(figure, cells.ravel()[: len(panels)])
+    figures.add_legend(figure, cells.ravel()[: len(panels)])
     return figures.save(figure, path)
 
 
@@ -287,7 +279,7 @@ def _draw_panel(axes: Axes, panel: _Panel, scores: np.ndarray, low: float, high:
     axes.plot(x[best], scores[best], "o", color=BEST_COLOUR, fillstyle="none", markersize=11,
               markeredgewidth=2, label="best head")  # fmt: skip
     for edge in panel.edges:
-        axes.axvline(edge, color=DROPPED_COLOUR, linestyle=":", linewidth=1)
+        axes.axvline(edge, color=EDGE_COLOUR, linestyle=":", linewidth=1)
     axes.grid(axis="y", alpha=0.3)
     _label_axis(axes, panel)
 
@@ -297,7 +289,7 @@ def _label_axis(axes: Axes, panel: _Panel) -> None:
     ends = [*panel.positions, *places]
     margin = 0.06 * (max(ends) - min(ends)) + 1.3 * max(panel.strips.values(), default=0)
     left, right = min(ends) - margin, max(ends) + margin
-    widths = {place: _text_width(panel.ticks[place], TICK_SIZE) + 0.06 for place in places}
+    widths = {place: figures.text_width(panel.ticks[place], TICK_SIZE) + 0.06 for place in places}
     inches = 0.88 * PANEL_WIDTH / (right - left)
     collide = any(
         (widths[one] + widths[other]) / 2 > (other - one) * inches
@@ -310,252 +302,3 @@ def _label_axis(axes: Axes, panel: _Panel) -> None:
     axes.set_xticks(places, [panel.ticks[place] for place in places], fontsize=TICK_SIZE,
                     parse_math=False, **(turned if collide else {}))  # fmt: skip
     axes.set_xticks(panel.minor_ticks, minor=True)
-
-
-def _limits(lowest: np.ndarray, highest: float) -> tuple[float, float]:
-    """Limits of an axis that cuts off heads far below the others, if that gains much room.
-
-    Far is more than 1.5 times the quartiles' distance below the lower of them.
-    Source: Tukey, Exploratory Data Analysis, 1977.
-
-    Args:
-        lowest: `(heads,)` the lowest accuracy of each.
-        highest: Of all.
-    """
-    lower, upper = np.percentile(lowest, [25, 75])
-    low = float(lowest[lowest >= lower - 1.5 * max(upper - lower, 0.01)].min())
-    if highest - lowest.min() < 1.5 * (highest - low):
-        low = float(lowest.min())
-    margin = max(0.06 * (highest - low), 0.005)
-    return low - margin, highest + margin
-
-
-def _add_legend(figure: Figure, cells: Iterable[Axes]) -> None:
-    """One legend for all panels, below them; each label once."""
-    found: dict[str, Any] = {}
-    for axes in cells:
-        handles, labels = axes.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    figure.legend(found.values(), found, loc="outside lower center", ncols=len(found), fontsize=9)
-
-
-# ---- rungs
-
-
-def plot_rungs(curves: Sequence[tuple[Sequence[float], Sequence[float]]], path: Path) -> Path:
-    """Draws how the validation accuracy of every head rose, and which were dropped early.
-
-    Heads that end before the last epoch are grey with a dot at their end, the others coloured; the
-    head with the highest point of all is thick. Points far below the others are cut off, which a
-    note says.
-
-    Args:
-        curves: One a head: epochs done, ascending, and validation accuracy (0-1) after each.
-            Accuracies that are not finite are left out.
-        path: Where the picture goes.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: If a curve is empty or its lengths differ, or no accuracy is finite.
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    lines = [_check_curve(*curve) for curve in curves]
-    finite = [accuracies[np.isfinite(accuracies)] for _, accuracies in lines]
-    lowest = np.array([accuracies.min() for accuracies in finite if len(accuracies)])
-    if not len(lowest):
-        raise ValueError(f"expected a finite accuracy, received {len(lines)} curves without")
-    low, high = _limits(lowest, max(accuracies.max(initial=0) for accuracies in finite))
-    last = max(epochs[-1] for epochs, _ in lines)
-    survivors = sum(epochs[-1] == last for epochs, _ in lines)
-
-    figure = figures.make(7.5, 4.8)
-    axes = figure.subplots()
-    for epochs, accuracies in lines:
-        if epochs[-1] == last:
-            label = f"trained to epoch {last:g}: {survivors}"
-            axes.plot(epochs, accuracies, color=HEAD_COLOUR, linewidth=0.9, alpha=0.6, zorder=3,
-                      label=label)  # fmt: skip
-        else:
-            label = f"ended earlier: {len(lines) - survivors}"
-            axes.plot(epochs, accuracies, color=DROPPED_COLOUR, linewidth=0.8, alpha=0.6)
-            # Above the lines of the others, which would hide where these end.
-            axes.plot(epochs[-1], accuracies[-1], "o", color=END_COLOUR, markersize=2.5, zorder=4,
-                      label=label)  # fmt: skip
-    _draw_best(axes, lines)
-    cut_off = int((lowest < low).sum())
-    if cut_off:
-        axes.text(0.985, 0.03, f"not shown: {cut_off} of {len(lines)} heads where below {low:.3f}",
-                  transform=axes.transAxes, horizontalalignment="right", fontsize=9,
-                  bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
-                  zorder=6)  # fmt: skip
-    axes.set(xlabel="epochs done", ylabel="validation accuracy", ylim=(low, high))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(alpha=0.3)
-    _add_legend(figure, [axes])
-    return figures.save(figure, path)
-
-
-def _check_curve(
-    epochs: Sequence[float], accuracies: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    if not len(epochs) or len(epochs) != len(accuracies):
-        raise ValueError(
-            "expected curves with an accuracy for each of at least one epoch, "
-            f"received {len(epochs)} epochs and {len(accuracies)} accuracies"
-        )
-    return np.asarray(epochs, float), np.asarray(accuracies, float)
-
-
-def _draw_best(axes: Axes, lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-    heights = [np.where(np.isfinite(accuracies), accuracies, -1) for _, accuracies in lines]
-    best = int(np.argmax([height.max() for height in heights]))
-    epochs, accuracies = lines[best]
-    top = int(heights[best].argmax())
-    axes.plot(epochs, accuracies, color=BEST_COLOUR, linewidth=2.5, zorder=5,
-              label=f"best head: {accuracies[top]:.4f} after epoch {epochs[top]:g}")  # fmt: skip
-    axes.plot(epochs[top], accuracies[top], "o", color=BEST_COLOUR, markersize=7, zorder=5)
-
-
-# ---- learning-rate range
-
-
-def plot_rate_range(rates: np.ndarray, losses: np.ndarray, suggestion: float, path: Path) -> Path:
-    """Draws the loss against the learning rate, with the rate that is suggested.
-
-    Losses that are not finite, or above twice the first, are crosses at the top.
-
-    Args:
-        rates: `(steps,)` float, learning rates, above 0.
-        losses: `(steps,)` float, the loss (nats) at each.
-        suggestion: The learning rate to mark.
-        path: Where the picture goes.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: If the lengths differ, a rate is not above 0, or no loss is finite.
-    """
-    rates, losses = np.asarray(rates, float), np.asarray(losses, float)
-    if rates.shape != losses.shape or rates.ndim != 1:
-        raise ValueError(
-            f"expected a loss for each of {rates.shape} rates, received {losses.shape}"
-        )
-    if not min(suggestion, *rates) > 0:
-        raise ValueError(f"expected rates above 0, received {min(suggestion, *rates)}")
-    finite = losses[np.isfinite(losses)]
-    if not len(finite):
-        raise ValueError(f"expected a finite loss, received {len(losses)} without")
-    # The median of a few, for the very first batch may be an odd one.
-    highest = max(2 * float(np.median(finite[:5])), float(finite.min()))
-    diverged = ~(losses <= highest)
-    shown = losses[~diverged]
-    margin = 0.08 * max(shown.max() - shown.min(), 0.01)
-    top = shown.max() + 2 * margin
-
-    figure = figures.make(6.4, 4.2)
-    axes = figure.subplots()
-    axes.semilogx(rates, np.where(diverged, np.nan, losses), color=HEAD_COLOUR, marker=".",
-                  label="loss")  # fmt: skip
-    if diverged.any():
-        axes.plot(rates[diverged], np.full(diverged.sum(), top - margin / 2), "x", markersize=6,
-                  color=MARK_COLOUR, label=f"diverged: {diverged.sum()}")  # fmt: skip
-    axes.axvline(suggestion, color=BEST_COLOUR, linestyle="--", linewidth=1.8,
-                 label=f"suggested: {suggestion:.3g}")  # fmt: skip
-    axes.set(xlabel="learning rate", ylabel="loss", ylim=(shown.min() - margin, top))
-    axes.grid(alpha=0.3)
-    _add_legend(figure, [axes])
-    return figures.save(figure, path)
-
-
-# ---- leaderboard
-
-
-def plot_leaderboard(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], path: Path, title: str
-) -> Path:
-    """Draws a table of the best heads; columns of numbers stand to the right.
-
-    Args:
-        columns: What stands above each column.
-        rows: Cells as they are to be read, the best head first; the first 20 rows are drawn.
-        path: Where the picture goes.
-        title: Stands above it.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: If there are no rows or columns, or a row has another number of cells.
-    """
-    lengths = {len(row) for row in rows}
-    if not columns or lengths != {len(columns)}:
-        raise ValueError(
-            f"expected rows of {len(columns)} cells, at least one, received {sorted(lengths)}"
-        )
-    columns = [figures.shorten(column.replace("_", " ")) for column in columns]
-    rows = [[figures.shorten(cell, 28) for cell in row] for row in rows[:MOST_ROWS]]
-    widths = [
-        max(_text_width(cell, CELL_SIZE, "bold") for cell in cells) + 2 * CELL_PADDING
-        for cells in zip(columns, *rows, strict=True)
-    ]
-    width = max(sum(widths), _text_width(title, TITLE_SIZE, "bold"))
-    height = ROW_HEIGHT * (len(rows) + 1)
-    page = width + 2 * MARGIN, height + 0.35 + 2 * MARGIN
-    figure = figures.make(*page, constrained=False)
-    axes = figure.add_axes(
-        (MARGIN / page[0], MARGIN / page[1], sum(widths) / page[0], height / page[1])
-    )
-    axes.axis("off")
-    figure.text(MARGIN / page[0], 1 - MARGIN / page[1], title, fontsize=TITLE_SIZE, weight="bold",
-                verticalalignment="top", parse_math=False)  # fmt: skip
-    _add_table(axes, columns, rows, widths)
-    return figures.save(figure, path)
-
-
-def _add_table(
-    axes: Axes, columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[float]
-) -> None:
-    from matplotlib.transforms import Bbox
-
-    table = axes.table(
-        cellText=[columns, *rows],
-        colWidths=[width / sum(widths) for width in widths],
-        bbox=Bbox.unit(),
-    )
-    table.auto_set_font_size(False)
-    numeric = [_are_numbers(cells) for cells in zip(*rows, strict=True)]
-    for (row, column), cell in table.get_celld().items():
-        cell.PAD = CELL_PADDING / widths[column]  # a share of the cell's width
-        cell.set(facecolor={0: HEADER_FILL, 1: FIRST_ROW_FILL}.get(row, OTHER_FILL),
-                 edgecolor=HEADER_FILL)  # fmt: skip
-        cell.set_text_props(horizontalalignment="right" if numeric[column] else "left",
-                            fontsize=CELL_SIZE, weight="bold" if row < 2 else "normal",
-                            parse_math=False)  # fmt: skip
-
-
-def _text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Inches that a text covers."""
-    from matplotlib.backends.backend_agg import RendererAgg
-    from matplotlib.font_manager import FontProperties
-
-    renderer = RendererAgg(1, 1, figures.DOTS_PER_INCH)
-    font = FontProperties(weight=weight, size=size)
-    width, _, _ = renderer.get_text_width_height_descent(text, font, ismath=False)
-    return width / figures.DOTS_PER_INCH
-
-
-def _are_numbers(cells: Iterable[str]) -> bool:
-    """Whether a column is one of numbers, some of which may be missing."""
-    return all(map(_is_number, set(cells) - {"", DEFAULT, ABSENT}))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", "").rstrip("%"))
-    except ValueError:
-        return False
-    return True
