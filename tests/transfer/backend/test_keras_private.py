@@ -1,0 +1,105 @@
+"""The parts of Keras that it does not offer in public are still where we use them.
+
+A Keras release may move them; then these tests say so before a user's features change.
+"""
+
+import random
+import threading
+from importlib import import_module
+
+import keras
+import numpy as np
+import pytest
+
+from transfer.backend import keras_private
+from transfer.backend.keras_private import fresh_layer_names, initial_weights_from
+
+MOVED = f"Keras {keras.__version__} has moved %s: mend {keras_private.__name__}"
+
+
+def kernel_of_a_new_layer():
+    layer = keras.layers.Dense(3)
+    layer.build((None, 4))
+    return keras.ops.convert_to_numpy(layer.kernel)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("keras.src.backend.common.global_state", "get_global_attribute"),
+        ("keras.src.backend.common.global_state", "set_global_attribute"),
+        ("keras.src.random.seed_generator", "python_random"),
+    ],
+)
+def test_they_are_there(module, name):
+    try:
+        assert hasattr(import_module(module), name), MOVED % f"{module}.{name}"
+    except ImportError:
+        pytest.fail(MOVED % module)
+
+
+def test_layer_names_begin_anew_and_go_on_behind_the_highest():
+    for _ in range(5):
+        last = keras.layers.Dense(1).name
+    with fresh_layer_names():
+        names = [keras.layers.Dense(1).name for _ in range(2)]
+    assert names == ["dense", "dense_1"], MOVED % "the counters of automatic names"
+    number = int(last.rpartition("_")[2])
+    assert keras.layers.Dense(1).name == f"dense_{number + 1}"
+
+
+def test_names_made_inside_are_not_given_again_where_they_were_more():
+    with fresh_layer_names():
+        keras.layers.ReLU()
+        with fresh_layer_names():
+            inside = {keras.layers.ReLU().name for _ in range(4)}
+        assert keras.layers.ReLU().name not in inside
+
+
+def test_initial_weights_follow_from_the_seed_whoever_draws_beside():
+    stop = threading.Event()
+
+    def draw():
+        while not stop.is_set():
+            random.random()
+
+    other = threading.Thread(target=draw)
+    other.start()
+    try:
+        kernels = []
+        for seed in (3, 3, 4):
+            with initial_weights_from(seed):
+                kernels.append(kernel_of_a_new_layer())
+    finally:
+        stop.set()
+        other.join()
+    assert np.array_equal(kernels[0], kernels[1]), MOVED % "what initializers draw their seeds from"
+    assert not np.array_equal(kernels[0], kernels[2])
+
+
+def test_the_callers_random_state_stays_as_it_was():
+    random.seed(5)
+    expected = random.random()
+    random.seed(5)
+    with initial_weights_from(3):
+        kernel_of_a_new_layer()
+    assert random.random() == expected
+
+
+def test_after_an_error_inside_names_go_on():
+    keras.layers.Reshape((1,))
+    before = int(keras.layers.Reshape((1,)).name.rpartition("_")[2])
+    with pytest.raises(ZeroDivisionError), fresh_layer_names():
+        raise ZeroDivisionError
+    assert keras.layers.Reshape((1,)).name == f"reshape_{before + 1}"
+
+
+def test_after_an_error_inside_seeds_come_from_python_again():
+    with pytest.raises(ZeroDivisionError), initial_weights_from(3):
+        raise ZeroDivisionError
+    kernels = []
+    for _ in range(2):
+        random.seed(5)
+        kernels.append(kernel_of_a_new_layer())
+    assert np.array_equal(*kernels)
+    assert not np.array_equal(kernels[0], kernel_of_a_new_layer())
