@@ -100,11 +100,9 @@ def train(
     data: TrainingData, head: HeadOptions, fit: FitOptions, description: str = "head"
 ) -> tuple["keras.Model", Fitted]:
     """Builds and fits one head; the model holds the best epoch's weights."""
-    from transfer.heads.building import build_head
     from transfer.heads.fitting import fit_head
 
-    shape = data.train.features.shape[1:]
-    model = build_head(head, data.mean, data.variance, shape, data.num_classes, fit.seed)
+    model = _built(head, fit, data.train, (data.mean, data.variance), data.num_classes)
     with progress(description, fit.epochs, "epochs") as update:
         fitted = fit_head(
             model,
@@ -116,6 +114,18 @@ def train(
             lambda epoch, scores: update(epoch, f"val accuracy {scores['val_accuracy']:.4f}"),
         )
     return model, fitted
+
+
+def _built(
+    head: HeadOptions,
+    fit: FitOptions,
+    train: Samples,
+    statistics: tuple[np.ndarray, np.ndarray],
+    num_classes: int,
+) -> "keras.Model":
+    from transfer.heads.building import build_head
+
+    return build_head(head, *statistics, train.features.shape[1:], num_classes, fit.seed)
 
 
 def score(
@@ -141,7 +151,6 @@ def predict_samples(model: "keras.Model", samples: Samples) -> np.ndarray:
 
 def refit(stage: HeadStage, features: FeatureFile, epochs: int) -> "keras.Model":
     """Trains the chosen head anew on the train and val splits together."""
-    from transfer.heads.building import build_head
     from transfer.heads.features import feature_statistics
     from transfer.heads.fitting import refit_head
 
@@ -149,8 +158,7 @@ def refit(stage: HeadStage, features: FeatureFile, epochs: int) -> "keras.Model"
     rows = np.flatnonzero(split != "test")
     (both,) = read_samples(features, [rows], stage.use_cuts, stage.setup.memory_budget)
     statistics = feature_statistics(both.features)
-    shape, num_classes = both.features.shape[1:], len(features.class_names)
-    model = build_head(stage.head, *statistics, shape, num_classes, stage.fit.seed)
+    model = _built(stage.head, stage.fit, both, statistics, len(features.class_names))
     with progress("refit", epochs, "epochs") as update:
         refit_head(
             model, both.features, both.labels, stage.fit, epochs, lambda epoch, _: update(epoch)
@@ -169,7 +177,7 @@ def save(
     """Writes head, history, scores and classifier into the run's folder."""
     import keras
 
-    from transfer.pictures.plots import plot_history
+    from transfer.pictures.curves import plot_history
 
     # A copy without the optimizer, whose state would travel inside every exported classifier.
     head = keras.Model.from_config(model.get_config())

@@ -7,6 +7,7 @@ import numpy as np
 
 from pipelines.bad_images import bad_rows, refusal
 from pipelines.progress import progress
+from transfer.extraction.engines import default_batch_size
 from transfer.images.decoding import BadImage
 from transfer.images.imageset import ImageSet
 
@@ -27,7 +28,6 @@ def predict_images(
     classifier: "keras.Model",
     images: ImageSet,
     description: str,
-    batch_size: int = 64,
     set_aside: list[BadImage] | None = None,
 ) -> np.ndarray:
     """Runs a classifier over all rows of an image set.
@@ -36,7 +36,6 @@ def predict_images(
         classifier: From `build_classifier` or `load_classifier`.
         images: Rows to classify.
         description: What the progress bar says.
-        batch_size: Images at a time.
         set_aside: If given, images that cannot be decoded are added to it and left out.
 
     Returns:
@@ -50,7 +49,8 @@ def predict_images(
     from transfer.extraction.keras_engine import KerasEngine
 
     body = classifier.get_layer("body")
-    engine = KerasEngine(body, min(batch_size, max(1, len(images))))
+    batch_size = min(default_batch_size(), max(1, len(images)))
+    engine = KerasEngine(body, batch_size)
     outputs = []
     with progress(description, len(images)) as update:
         for batch, (output,) in engine.run(images.batches(batch_size, body.input_shape[1:3])):

@@ -146,7 +146,7 @@ def replace_the_backbone() -> None:
     import pipelines.extracting.extractor
 
     pipelines.extracting.extractor.import_keras = lambda: None
-    pipelines.extracting.extractor.has_accelerator = lambda: False
+    pipelines.extracting.extractor.default_batch_size = lambda: 64
     pipelines.extracting.extractor.build_engine = StubEngine
     outputs = [types.SimpleNamespace(shape=(None, width)) for width in FAST_CUTS.values()]
     body = types.SimpleNamespace(outputs=outputs)

@@ -174,8 +174,9 @@ def extract_rows(setup: Setup, images: ImageSet, rows: np.ndarray) -> dict[str, 
     """
     import_keras()
     wanted, back = np.unique(rows, return_inverse=True)
-    size = setup.extract_batch_size or 64
-    found = extract(images, setup.backbone, size, setup.engine, setup.precision, wanted)
+    found = extract(
+        images, setup.backbone, setup.extract_batch_size, setup.engine, setup.precision, wanted
+    )
     return {cut: values[back] for cut, values in found.items()}
 
 

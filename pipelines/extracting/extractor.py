@@ -11,9 +11,8 @@ from cache import FeatureSpec, FeatureWriter, find_donation
 from pipelines.bad_images import BadImagesError, bad_rows
 from pipelines.progress import waiting
 from pipelines.setup import Setup
-from transfer.backend.devices import has_accelerator
 from transfer.backend.startup import import_keras
-from transfer.extraction.engines import Engine, build_engine
+from transfer.extraction.engines import Engine, build_engine, default_batch_size
 from transfer.extraction.extraction import build_extractor
 from transfer.images.digests import image_digests
 from transfer.images.imageset import Batch
@@ -151,7 +150,7 @@ class Extractor:
 
 
 def _batch_size(setup: Setup, writer: FeatureWriter) -> int:
-    size = setup.extract_batch_size or (512 if has_accelerator() else 64)
+    size = setup.extract_batch_size or default_batch_size()
     return min(size, writer.rows_per_part)  # the rest would be padding
 
 

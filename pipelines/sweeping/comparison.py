@@ -75,20 +75,9 @@ def _standardised(group: Group, plan: Plan) -> "StandardisedData | None":
     from transfer.heads.standardised import standardise
 
     data = load_fold(group, plan, 0)
-    train, val = data.train, data.val
-    if not isinstance(train.features, np.ndarray) or not isinstance(val.features, np.ndarray):
+    if not all(isinstance(each.features, np.ndarray) for each in (data.train, data.val)):
         return None
-    repeated = train.features[0].size // len(data.mean)
-    return standardise(
-        train.features.reshape(len(train.features), -1),
-        train.labels,
-        val.features.reshape(len(val.features), -1),
-        val.labels,
-        np.tile(data.mean, repeated),
-        np.tile(data.variance, repeated),
-        data.num_classes,
-        train.views,
-    )
+    return standardise(data.train, data.val, data.mean, data.variance, data.num_classes)
 
 
 def _best(data: "StandardisedData", name: Name) -> dict:

@@ -21,16 +21,7 @@ def logistic_path(read: TrainingData) -> dict:
     found: dict[str, float] = {}
 
     def standardised() -> StandardisedData:
-        train, val = read.train, read.val
-        return standardise(
-            train.features,
-            train.labels,
-            val.features,
-            val.labels,
-            read.mean,
-            read.variance,
-            read.num_classes,
-        )
+        return standardise(read.train, read.val, read.mean, read.variance, read.num_classes)
 
     def ours() -> None:
         path = baselines.logistic_path(standardised())

@@ -12,7 +12,12 @@ from transfer.backbones.building import build_backbone
 from transfer.backbones.cuts import cut_backbone, resolve_cuts
 from transfer.backbones.options import BackboneOptions
 from transfer.errors import InputError
-from transfer.extraction.engines import EngineKind, Precision, build_engine
+from transfer.extraction.engines import (
+    EngineKind,
+    Precision,
+    build_engine,
+    default_batch_size,
+)
 from transfer.images.imageset import ImageSet
 
 if TYPE_CHECKING:
@@ -60,7 +65,7 @@ def _dtype_policy(name: str) -> Iterator[None]:
 def extract(
     images: ImageSet,
     options: BackboneOptions,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     engine: EngineKind = "auto",
     precision: Precision = "float32",
     rows: np.ndarray | None = None,
@@ -70,7 +75,7 @@ def extract(
     Args:
         images: From `load`.
         options: Backbone, weights, cuts, image size, pooling, views.
-        batch_size: Images at a time.
+        batch_size: Images at a time; by default 64, 512 on an accelerator.
         engine: What runs it, see `build_engine`.
         precision: Its arithmetic.
         rows: Increasing row numbers; None is all.
@@ -84,6 +89,7 @@ def extract(
     """
     cuts, body = build_extractor(options, precision)
     collected: dict[str, list[np.ndarray]] = {cut: [] for cut in cuts}
+    batch_size = batch_size or default_batch_size()
     batches = images.batches(batch_size, options.resolved_image_size(), rows)
     for first in batches:
         chosen = build_engine(body, images, first, batch_size, engine, precision)

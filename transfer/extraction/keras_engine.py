@@ -1,5 +1,6 @@
 """Keras runs the frozen model, on whatever device its backend chooses."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 import keras
@@ -31,8 +32,7 @@ class KerasEngine:
         self._image_size: tuple[int, int] = body.input_shape[1:3]
         self._functions: dict[tuple[tuple[int, ...], str], Callable[[np.ndarray], list]] = {}
         self._devices = _devices_to_share()
-        shares = max(1, len(self._devices))
-        self._batch_size = -(-batch_size // shares) * shares
+        self._batch_size = self._shared(batch_size)
 
     def run(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[np.ndarray]]]:
         """Yields each batch with the model's outputs for it.
@@ -90,15 +90,19 @@ class KerasEngine:
         return pieces
 
     def _halve(self) -> None:
-        shares = max(1, len(self._devices))
-        if self._batch_size == shares:
+        if self._batch_size == self._shared(1):
             raise InputError(
                 f"not even one image of {self._image_size[0]} x {self._image_size[1]} pixels fits "
                 f"into the memory of {self.name}; expected room for one: take a smaller "
                 "--image-size or --backbone, or close what else uses the memory"
             )
-        self._batch_size = -(-self._batch_size // (2 * shares)) * shares
+        self._batch_size = self._shared(self._batch_size / 2)
         print(f"out of memory: going on with {self._batch_size} images at a time", flush=True)
+
+    def _shared(self, batch_size: float) -> int:
+        """The least number of images, no fewer than so many, that devices can share evenly."""
+        shares = max(1, len(self._devices))
+        return math.ceil(batch_size / shares) * shares
 
     def _function_for(self, images: np.ndarray) -> Callable[[np.ndarray], list]:
         signature = (images.shape[1:], str(images.dtype))

@@ -20,6 +20,7 @@ import numpy as np
 
 from transfer.errors import InputError
 from transfer.heads.descent import CrossEntropy, Descent, HalfSquares, Loss, in_float32
+from transfer.heads.samples import mean_over_views
 from transfer.heads.standardised import StandardisedData, blocks
 from transfer.metrics import cross_entropy
 
@@ -209,7 +210,7 @@ def _scored(
     data: StandardisedData, loss: Loss, penalty: float, weights: np.ndarray, gap: float
 ) -> _Fit:
     kernel, bias = in_float32(weights)
-    predictions = data.mean_over_views(loss.predictions(data.val_features @ kernel + bias))
+    predictions = mean_over_views(loss.predictions(data.val_features @ kernel + bias), data.views)
     accuracy = float(np.mean(predictions.argmax(1) == data.val_labels))
     val_loss = None
     if isinstance(loss, CrossEntropy):
@@ -340,7 +341,7 @@ def nearest_neighbours(
     for rank in range(wanted[-1]):
         votes[np.arange(len(nearest)), nearest[:, rank]] += 1
         if rank + 1 in wanted:
-            winners = data.mean_over_views(votes).argmax(1)
+            winners = mean_over_views(votes, data.views).argmax(1)
             accuracy = float(np.mean(winners == data.val_labels))
             baselines.append(Baseline("neighbours", rank + 1, accuracy, None))
     return NeighbourScores(

@@ -36,4 +36,9 @@ class Samples:
         Returns:
             `(images, outputs)` float.
         """
-        return outputs.reshape(-1, self.views, outputs.shape[-1]).mean(1)
+        return mean_over_views(outputs, self.views)
+
+
+def mean_over_views(outputs: np.ndarray, views: int) -> np.ndarray:
+    """`(images * views, outputs)`, the views of an image in a row, to `(images, outputs)`."""
+    return outputs.reshape(-1, views, outputs.shape[-1]).mean(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from transfer.errors import InputError
+from transfer.heads.samples import Samples
 
 WIDEST = 4096
 """Largest matrix decomposed: 5 s. One of 10,240 took 4 minutes and 3 GB on two busy cores."""
@@ -58,10 +60,6 @@ class StandardisedData:
         eigenvalues = sampled.eigenvalues * (num_rows / WIDEST)
         return Spectrum(eigenvalues, sampled.vectors, sampled.center)
 
-    def mean_over_views(self, outputs: np.ndarray) -> np.ndarray:
-        """`(val_samples, num_classes)` outputs to `(val_images, num_classes)`."""
-        return outputs.reshape(-1, self.views, outputs.shape[-1]).mean(1)
-
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
@@ -84,41 +82,44 @@ class Spectrum:
 
 
 def standardise(
-    features: np.ndarray,
-    labels: np.ndarray,
-    val_features: np.ndarray,
-    val_labels: np.ndarray,
-    mean: np.ndarray,
-    variance: np.ndarray,
-    num_classes: int,
-    views: int = 1,
+    train: Samples, val: Samples, mean: np.ndarray, variance: np.ndarray, num_classes: int
 ) -> StandardisedData:
     """Standardises features as a head's first layer does, into a float32 copy.
 
     Args:
-        features: `(samples, num_features)` float32 or float16 training features.
-        labels: `(samples,)` integers.
-        val_features: `(val_samples, num_features)`, likewise.
-        val_labels: `(val_samples,)` integers.
-        mean: `(num_features,)` from `heads.feature_statistics`.
-        variance: `(num_features,)`, likewise.
+        train: What is learned from; features in memory, float32 or float16, spatial ones too.
+        val: What is judged by, likewise.
+        mean: `(channels,)` from `feature_statistics`.
+        variance: `(channels,)`, likewise.
         num_classes: Number of classes.
-        views: Samples per image, which follow one another; what is said of them is averaged.
 
     Raises:
         InputError: If there are no training or validation samples, or features are not finite.
-        ValueError: If shapes or labels do not fit.
+        ValueError: If shapes or labels do not fit, or features are not in memory.
     """
-    _check_shapes(features, labels, val_features, val_labels, mean, variance)
-    _check_labels(np.concatenate([labels, val_labels]), num_classes)
-    if views < 1 or len(val_labels) % views:
+    features, val_features = _rows_in_memory(train), _rows_in_memory(val)
+    repeated = features.shape[1] // train.features.shape[-1]
+    mean, variance = np.tile(mean, repeated), np.tile(variance, repeated)
+    _check_shapes(features, train.labels, val_features, val.labels, mean, variance)
+    _check_labels(np.concatenate([train.labels, val.labels]), num_classes)
+    if val.views < 1 or len(val.labels) % val.views:
         raise ValueError(
-            f"expected samples of some images with {views} views each, received {len(val_labels)}"
+            f"expected samples of some images with {val.views} views each, "
+            f"received {len(val.labels)}"
         )
     # Source: keras.layers.Normalization, which divides by max(sqrt(variance), epsilon).
     deviation = np.maximum(np.sqrt(variance.astype(np.float32)), 1e-7)
-    train, val = (_scaled(each, mean, deviation) for each in (features, val_features))
-    return StandardisedData(train, labels, val, val_labels[::views], num_classes, views)
+    scaled, val_scaled = (_scaled(each, mean, deviation) for each in (features, val_features))
+    return StandardisedData(
+        scaled, train.labels, val_scaled, val.image_labels, num_classes, val.views
+    )
+
+
+def _rows_in_memory(samples: Samples) -> np.ndarray:
+    """`(samples, num_features)`."""
+    if not isinstance(samples.features, np.ndarray):
+        raise ValueError("baselines expect features in memory, received some on disk")
+    return samples.features.reshape(len(samples.features), math.prod(samples.features.shape[1:]))
 
 
 def _scaled(features: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:

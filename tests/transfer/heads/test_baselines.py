@@ -19,6 +19,7 @@ from transfer.heads.building import build_head
 from transfer.heads.descent import CrossEntropy, HalfSquares, Scaling
 from transfer.heads.features import feature_statistics
 from transfer.heads.options import HeadOptions
+from transfer.heads.samples import Samples
 from transfer.heads.standardised import decompose, standardise
 from transfer.metrics import SMALLEST_PROBABILITY, evaluate
 
@@ -46,7 +47,12 @@ def standardised_problem(*args, views=1, **kwargs):
     num_classes = max(labels.max(), val_labels.max()) + 1
     if views > 1:
         val_labels = np.repeat(val_labels[::views], views)
-    return standardise(train, labels, val, val_labels, *statistics, int(num_classes), views)
+    return standardise(
+        Samples(train, labels, views),
+        Samples(val, val_labels, views),
+        *statistics,
+        int(num_classes),
+    )
 
 
 def softmax(logits):
@@ -69,7 +75,7 @@ def test_features_are_standardised_in_blocks(dtype, monkeypatch):
     train, labels, val, val_labels = problem()
     train, val = train.astype(dtype), val.astype(dtype)
     mean, variance = feature_statistics(train)
-    data = standardise(train, labels, val, val_labels, mean, variance, 4)
+    data = standardise(Samples(train, labels), Samples(val, val_labels), mean, variance, 4)
     assert data.features.dtype == data.val_features.dtype == np.float32
     expected = (train.astype(np.float64) - mean) / np.sqrt(variance.astype(np.float64))
     np.testing.assert_allclose(data.features, expected, atol=1e-5)
@@ -81,18 +87,18 @@ def test_bad_data_is_refused():
     train, labels, val, val_labels = problem()
     statistics = feature_statistics(train)
     with pytest.raises(InputError, match="received 300 and 0 samples"):
-        standardise(train, labels, val[:0], val_labels[:0], *statistics, 4)
+        standardise(Samples(train, labels), Samples(val[:0], val_labels[:0]), *statistics, 4)
     with pytest.raises(ValueError, match=r"received \[\(300, 12\), \(120, 11\)"):
-        standardise(train, labels, val[:, 1:], val_labels, *statistics, 4)
+        standardise(Samples(train, labels), Samples(val[:, 1:], val_labels), *statistics, 4)
     with pytest.raises(ValueError, match="labels from 0 to 2, received 0 to 3"):
-        standardise(train, labels, val, val_labels, *statistics, 3)
+        standardise(Samples(train, labels), Samples(val, val_labels), *statistics, 3)
     with pytest.raises(ValueError, match="integer labels, received float64"):
-        standardise(train, labels + 0.0, val, val_labels + 0.0, *statistics, 4)
+        standardise(Samples(train, labels + 0.0), Samples(val, val_labels + 0.0), *statistics, 4)
     with pytest.raises(ValueError, match="7 views each, received 120"):
-        standardise(train, labels, val, val_labels, *statistics, 4, views=7)
+        standardise(Samples(train, labels), Samples(val, val_labels, 7), *statistics, 4)
     train[7, 3] = np.nan
     with pytest.raises(InputError, match="NaN or infinity in samples 0 to 299"):
-        standardise(train, labels, val, val_labels, *statistics, 4)
+        standardise(Samples(train, labels), Samples(val, val_labels), *statistics, 4)
 
 
 @pytest.mark.parametrize("shape", [(50, 8), (8, 50), (20, 20), (30, 1), (1, 30)])
@@ -135,7 +141,9 @@ def test_ridge_is_that_of_scikit_learn(shape, penalty):
 def test_ridge_needs_no_mean_of_its_own_rows():
     # Statistics of other rows leave the features off centre; the intercept makes up for it.
     train, labels, val, val_labels = problem()
-    data = standardise(train, labels, val, val_labels, np.zeros(12), np.ones(12), 4)
+    data = standardise(
+        Samples(train, labels), Samples(val, val_labels), np.zeros(12), np.ones(12), 4
+    )
     path = ridge_path(data, [10.0])
     theirs = Ridge(alpha=10.0).fit(train.astype(np.float64), np.eye(4)[labels])
     np.testing.assert_allclose(path.kernel, theirs.coef_.T, atol=1e-6)
@@ -273,7 +281,7 @@ def test_the_vertex_of_a_parabola():
 def test_the_kernel_fits_into_a_linear_head():
     train, labels, val, val_labels = problem()
     mean, variance = feature_statistics(train)
-    data = standardise(train, labels, val, val_labels, mean, variance, 4)
+    data = standardise(Samples(train, labels), Samples(val, val_labels), mean, variance, 4)
     path = logistic_path(data, [100.0, 10.0, 1.0, 0.1])
     head = build_head(HeadOptions(), mean, variance, (12,), 4)
     head.get_layer("logits").set_weights([path.kernel, path.bias])
@@ -301,7 +309,9 @@ def test_predictions_are_averaged_over_views(fit):
 @pytest.mark.parametrize("fit", [ridge_path, logistic_path])
 def test_few_rows_of_one_class(fit):
     features, val = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
-    data = standardise(features, np.ones(2, int), val, np.array([1, 0]), *np.ones((2, 3)), 2)
+    data = standardise(
+        Samples(features, np.ones(2, int)), Samples(val, np.array([1, 0])), *np.ones((2, 3)), 2
+    )
     path = fit(data)
     assert path.best.val_accuracy == 0.5
     assert np.isfinite(path.kernel).all() and np.isfinite(path.bias).all()
