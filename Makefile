@@ -1,4 +1,4 @@
-# Every target sets up the virtual environment first; nothing but Python 3.11+ and make is needed.
+# Every target sets up what it needs first; nothing but Python 3.11+ and make has to be there.
 VENV   ?= .venv
 BENCH_VENV ?= $(VENV)-bench
 PYTHON ?= python3
@@ -14,22 +14,36 @@ OPTIONS = $(call option,RECIPE,recipe) $(call option,DATA,data) $(call option,BA
 TRANSFER = $(VENV)/bin/transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo features head rates sweep finetune evaluate predict test check torture bench format clean
+.PHONY: help setup setup-dev demo doctor features head rates sweep finetune evaluate predict \
+        test check torture bench format clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | \
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 	  while IFS='|' read -r name purpose; do printf '  make %-10s %s\n' "$$name" "$$purpose"; done
 	@echo '  variables: RECIPE= DATA= BACKBONE= WEIGHTS= ALPHA= IMAGE_SIZE= CUT= POOLING= LIMIT= RUN= ARGS='
 
-setup: $(VENV)/.installed  ## make the virtual environment
+setup: $(VENV)/.installed  ## make the virtual environment, with what running needs
+setup-dev: $(VENV)/.installed-dev  ## add what tests and benchmarks need
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# Files are compiled when they are first imported: compiling them all would take half a minute.
+INSTALL = $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+
+$(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(INSTALL) -e '.[openvino]'
 	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(INSTALL) -e '.[dev]'
+	@touch $(VENV)/.installed $@
 
 demo: setup  ## all stages on handwritten digits, with real weights, in minutes
 	@$(TRANSFER) all --recipe demo $(ARGS)
+
+doctor: setup  ## what this machine has, what is missing and what for
+	@$(TRANSFER) doctor $(call option,DATA,data) $(ARGS)
 
 features: setup  ## run the frozen backbone once over all images
 	@$(TRANSFER) features $(OPTIONS)
@@ -55,15 +69,15 @@ predict: setup  ## classes of images: make predict IMAGES="a.jpg folder"
 test: check  ## lint, types and tests
 	@TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
-check: setup  ## lint and types alone
+check: setup-dev  ## lint and types alone
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
-torture: setup  ## kill extractions at 60 instants, flip bytes at random
+torture: setup-dev  ## kill extractions at 60 instants, flip bytes at random
 	@$(VENV)/bin/python -m tests.torture
 
-bench: setup $(BENCH_VENV)/.installed  ## ratios of two things timed side by side
+bench: setup-dev $(BENCH_VENV)/.installed  ## ratios of two things timed side by side
 	@BENCH_VENV=$(BENCH_VENV) $(VENV)/bin/python -m tests.benchmarks $(ARGS)
 
 # What the benchmark compares with has an environment of its own; PyTorch is some gigabytes.
@@ -72,7 +86,7 @@ $(BENCH_VENV)/.installed: tests/benchmarks/rivals.txt
 	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/benchmarks/rivals.txt
 	@touch $@
 
-format: setup  ## format the code
+format: setup-dev  ## format the code
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 

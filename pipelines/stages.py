@@ -10,6 +10,7 @@ STAGES = {
     "predict": ("PredictStage", "name the classes of images with a saved classifier"),
     "structure": ("StructureStage", "sort a flat folder of images into class folders"),
     "cache": ("CacheStage", "list, show, verify, mend, remove and prune feature files"),
+    "doctor": ("DoctorStage", "say what this machine has, and whether the demo can run"),
     "all": ("AllStages", "features, head, fine-tune, evaluate, and a table of them"),
 }
 """Stage, the dataclass of its options in `pipelines.<stage>`, what it does."""

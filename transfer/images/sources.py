@@ -36,7 +36,7 @@ _ARCHIVE_SUFFIXES = (
 
 
 @dataclass(frozen=True)
-class _Download:
+class Download:
     """What keras.datasets downloads, and what it leaves in the folder for data sets.
 
     Source: keras/src/datasets/cifar10.py and cifar100.py, Keras 3.15.
@@ -47,21 +47,28 @@ class _Download:
     url: str
     sha256: str
 
+    def here(self) -> Path | None:
+        """The folder where it was downloaded to, if it was."""
+        datasets = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "datasets"
+        folders = (datasets / self.target / self.folder, datasets / self.folder)
+        return next((one for one in folders if one.is_dir() and cifar.is_complete(one)), None)
 
-_DOWNLOADS = {
-    "cifar10": _Download(
+
+DOWNLOADS = {
+    "cifar10": Download(
         "cifar-10-batches-py-target",
         "cifar-10-batches-py",
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
         "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
     ),
-    "cifar100": _Download(
+    "cifar100": Download(
         "cifar-100-python-target",
         "cifar-100-python",
         "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
         "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     ),
 }
+"""By the name that `DataOptions.data` takes."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +169,7 @@ def digest(options: DataOptions, digests_of: FileDigests = file_digests) -> str:
 
 def is_named(options: DataOptions) -> bool:
     """Whether the data is one that we know by name, and no path."""
-    return options.data in _DOWNLOADS or options.data == "digits"
+    return options.data in DOWNLOADS or options.data == "digits"
 
 
 def data_name(options: DataOptions) -> str:
@@ -175,7 +182,7 @@ def data_name(options: DataOptions) -> str:
 
 
 def _path(data: str) -> Path:
-    return _keras_copy(data) if data in _DOWNLOADS else Path(data).expanduser()
+    return _keras_copy(data) if data in DOWNLOADS else Path(data).expanduser()
 
 
 def _open(path: Path) -> ImageSet:
@@ -187,11 +194,9 @@ def _open(path: Path) -> ImageSet:
 
 def _keras_copy(name: str) -> Path:
     """Returns the folder of CIFAR pickles that keras.datasets keeps, downloading it if need be."""
-    download = _DOWNLOADS[name]
-    datasets = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "datasets"
-    for folder in (datasets / download.target / download.folder, datasets / download.folder):
-        if folder.is_dir() and cifar.is_complete(folder):
-            return folder
+    download = DOWNLOADS[name]
+    if here := download.here():
+        return here
 
     from keras.utils import get_file
 
