@@ -11,6 +11,8 @@ from transfer.errors import InputError
 
 SHARED = ("data", "backbone")
 """Tables that every stage reads; the others are named after stages."""
+EXPECTED = "expected"
+"""The table that no stage reads: what the recipe reaches, on which data, measured when."""
 
 
 def names() -> list[str]:
@@ -33,7 +35,7 @@ def load_recipe(name: str) -> dict[str, dict[str, Any]]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no valid TOML: {error}") from None
-    known = (*SHARED, *STAGES)
+    known = (*SHARED, EXPECTED, *STAGES)
     strays = [
         name for name, table in recipe.items() if name not in known or not isinstance(table, dict)
     ]

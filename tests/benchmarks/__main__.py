@@ -17,6 +17,7 @@ from tests.benchmarks.engines import engines
 from tests.benchmarks.extraction import pipeline, storing
 from tests.benchmarks.heads import banks, head_training
 from tests.benchmarks.loop import epochs
+from tests.benchmarks.recipes import recipes
 from tests.benchmarks.start import cold_and_warm, start
 from tests.benchmarks.store import store
 from tests.benchmarks.sweep import default_sweep
@@ -34,6 +35,7 @@ SUBJECTS = {
     "banks": banks,
     "logistic": lambda: [logistic_path(cifar.data())],
     "sweep": default_sweep,
+    "recipes": recipes,
 }
 
 

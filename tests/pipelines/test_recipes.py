@@ -1,6 +1,7 @@
 """Recipes: every one fills every stage; wrong ones are refused in one line."""
 
 import dataclasses
+import datetime
 import importlib
 import pathlib
 
@@ -18,6 +19,9 @@ REQUIRED = {
     "demo",
 }
 
+WITHOUT_RECIPE = ("structure", "cache", "doctor")
+"""Stages that take no recipe."""
+
 
 def stage_of(name):
     return getattr(importlib.import_module(f"pipelines.{name}"), STAGES[name][0])()
@@ -28,13 +32,31 @@ def test_all_recipes_are_there():
 
 
 @pytest.mark.parametrize("recipe", sorted(REQUIRED))
-@pytest.mark.parametrize("stage", [name for name in STAGES if name not in ("structure", "cache")])
+@pytest.mark.parametrize(
+    "stage", [name for name in STAGES if name not in ("structure", "cache", "doctor")]
+)
 def test_every_recipe_fills_every_stage(recipe, stage):
     tables = load_recipe(recipe)
-    assert set(tables) <= {"data", "backbone", *STAGES}
+    assert set(tables) <= {"data", "backbone", "expected", *STAGES}
     filled = fill(stage_of(stage), tables, stage)
     assert filled.setup.data.data == tables["data"]["data"]
     assert filled.setup.backbone.backbone == tables["backbone"]["backbone"]
+
+
+@pytest.mark.parametrize("recipe", sorted(REQUIRED))
+def test_every_recipe_says_what_it_reaches(recipe):
+    expected = load_recipe(recipe)["expected"]
+    assert set(expected) <= {"reach", "measured", "not_measured"}
+    assert 0.5 < expected["reach"]["accuracy"] < 1 and expected["reach"]["source"]
+    measured = expected.get("measured", [])
+    assert measured or "because" in expected["not_measured"]
+    for one in measured:
+        assert set(one) <= {"stages", "split", "head", "finetuned", "on", "files", "options"}
+        assert one["stages"] in ("all", "head") and one["split"] in ("val", "test")
+        assert 0.5 < one["head"] < 1
+        assert datetime.date(2026, 11, 22) <= one["on"] <= datetime.date.today()
+        options = fill(stage_of("head"), {"backbone": one.get("options", {})}, "head")
+        assert dataclasses.is_dataclass(options)
 
 
 def test_nested_options_are_found_and_lists_become_tuples():
@@ -80,7 +102,7 @@ def test_a_recipe_of_ones_own(tmp_path):
 def test_what_no_stage_reads_is_refused(tmp_path, text):
     path = tmp_path / "mine.toml"
     path.write_text(text)
-    with pytest.raises(InputError, match="expected tables among data, backbone, features, head"):
+    with pytest.raises(InputError, match="expected tables among data, backbone, expected, f"):
         load_recipe(str(path))
 
 
