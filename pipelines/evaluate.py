@@ -75,12 +75,8 @@ def run(stage: EvaluateStage) -> dict:
     }
     write_json(folder / f"evaluation-{stage.split}.json", result)
     if stage.pictures and images is not None:
-        # Evenly over the split, so that every class has its chance to be seen.
-        shown = np.unique(np.linspace(0, len(rows) - 1, 25).astype(int))
-        few = images.subset(shown)
         classifiers = {"head": _load(folder / "classifier.keras", names), **classifiers}
-        for name, classifier in classifiers.items():
-            _draw(folder, name, classifier, few, probabilities[name][shown], evaluations[name])
+        _draw_all(folder, classifiers, images, probabilities, evaluations)
     print(f"evaluate: scores and pictures in {folder}")
     return result
 
@@ -148,6 +144,20 @@ def _print_tables(evaluations: dict[str, "Evaluation"]) -> None:
                 for c in scores.per_class
             ],
         )
+
+
+def _draw_all(
+    folder: Path,
+    classifiers: dict[str, "keras.Model"],
+    images: "ImageSet",
+    probabilities: dict[str, np.ndarray],
+    evaluations: dict[str, "Evaluation"],
+) -> None:
+    # Evenly over the split, so that every class has its chance to be seen.
+    shown = np.unique(np.linspace(0, len(images) - 1, 25).astype(int))
+    few = images.subset(shown)
+    for name, classifier in classifiers.items():
+        _draw(folder, name, classifier, few, probabilities[name][shown], evaluations[name])
 
 
 def _draw(

@@ -189,12 +189,27 @@ def save(
     fitted.save_csv(folder / "head-history.csv")
     plot_history(fitted.history, folder / "head-history.png", best_epoch=fitted.best_epoch)
     export(stage.setup, features, cuts, head, folder / "classifier.keras")
-    result = {
+    result = _result(stage, features, fitted, scores, seconds)
+    write_json(folder / "head.json", result)
+    print(
+        f"head: val accuracy {result['val_accuracy']:.4f}, loss {result['val_loss']:.4f} "
+        f"(epoch {result['best_epoch']} of {result['epochs']}) in {seconds:.1f} s, in {folder}"
+    )
+    if stage.refit:
+        print("head: the exported head was trained once more, on train and val rows together")
+    return result
+
+
+def _result(
+    stage: HeadStage, features: FeatureFile, fitted: Fitted, scores: "Evaluation", seconds: float
+) -> dict:
+    """What `head.json` says."""
+    return {
         "features": features.key,
         "val_fraction": stage.setup.data.val_fraction,
         "test_fraction": stage.setup.data.test_fraction,
         "backbone": asdict(stage.setup.backbone),
-        "cuts": list(cuts),
+        "cuts": list(stage.use_cuts or features.cuts),
         "class_names": list(features.class_names),
         "best_epoch": fitted.best_epoch + 1,
         "epochs": len(fitted.history["loss"]),
@@ -205,14 +220,6 @@ def save(
         "head": asdict(stage.head),
         "fit": asdict(stage.fit),
     }
-    write_json(folder / "head.json", result)
-    print(
-        f"head: val accuracy {result['val_accuracy']:.4f}, loss {result['val_loss']:.4f} "
-        f"(epoch {result['best_epoch']} of {result['epochs']}) in {seconds:.1f} s, in {folder}"
-    )
-    if stage.refit:
-        print("head: the exported head was trained once more, on train and val rows together")
-    return result
 
 
 def export(
