@@ -1,17 +1,12 @@
-"""The notebook's way: features in memory, and the README's example."""
-
-import re
+"""The notebook's way: features in memory."""
 
 import keras
 import numpy as np
 import pytest
 
 import transfer
-from tests.places import PROJECT
 from transfer.extraction.engines import check_engine
 from transfer.extraction.extraction import build_extractor, extract
-
-README = PROJECT / "README.md"
 
 
 def test_every_public_name_is_there():
@@ -19,14 +14,6 @@ def test_every_public_name_is_there():
         assert getattr(transfer, name).__doc__, name
     with pytest.raises(AttributeError, match="nothing"):
         transfer.nothing  # noqa: B018
-
-
-def test_the_example_in_the_readme_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    names = {}
-    exec(compile(example, "README.md", "exec"), names)
-    assert names["scores"].accuracy > 0.9
-    assert names["fitted"].best["val_accuracy"] > 0.9
 
 
 def test_a_bad_image_is_named():
