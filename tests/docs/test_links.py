@@ -33,6 +33,14 @@ def test_links_lead_to_files_and_headings(document):
             assert anchor in anchors(target), f"{link}: no such heading"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_files_of_code_that_are_named_exist(document):
+    for path in re.findall(
+        r"`((?:cache|transfer|pipelines|tests|docs)/[\w./-]*)`", document.read_text()
+    ):
+        assert (PROJECT / path).exists(), path
+
+
 def test_every_guide_is_reached_from_the_readme():
     reached, waiting = set(), [PROJECT / "README.md"]
     while waiting:

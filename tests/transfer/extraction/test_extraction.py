@@ -9,13 +9,6 @@ from transfer.extraction.engines import check_engine
 from transfer.extraction.extraction import build_extractor, extract
 
 
-def test_every_public_name_is_there():
-    for name in transfer.__all__:
-        assert getattr(transfer, name).__doc__, name
-    with pytest.raises(AttributeError, match="nothing"):
-        transfer.nothing  # noqa: B018
-
-
 def test_a_bad_image_is_named():
     class Files:
         sequential = False
