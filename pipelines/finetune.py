@@ -13,7 +13,7 @@ from cache import FeatureFile
 from pipelines.features import open_features, split_of
 from pipelines.progress import progress, waiting
 from pipelines.results import read_json, write_json
-from pipelines.scoring import predict_images, rank
+from pipelines.scoring import engine_for, predict_images, rank
 from pipelines.setup import Setup, flags_for
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import keras
 
     from transfer.classifier import ClassifierCard
+    from transfer.extraction.keras_engine import KerasEngine
 
 PARITY = 5e-3
 """Largest difference in mean validation loss between the cached head and the classifier."""
@@ -68,7 +69,8 @@ def run(stage: FinetuneStage) -> dict:
         images = load_rows_of(features, stage.setup)
     classifier, card = load_classifier(folder / "classifier.keras")
     val = images.subset(np.flatnonzero(images.split == "val"))
-    before = _score(classifier, val)
+    engine = engine_for(classifier, val)  # to compile a large classifier takes seconds
+    before = _score(classifier, val, engine)
     _check_parity(before, head, stage.setup.precision)
     trained = _unfreeze(classifier, stage.unfreeze)
     checkpoints = folder / "finetune-checkpoints"
@@ -76,7 +78,8 @@ def run(stage: FinetuneStage) -> dict:
     started = time.monotonic()
     fitted = _train(stage, classifier, images, checkpoints)
     seconds = time.monotonic() - started
-    after = _score(classifier, val)
+    engine.weights_have_changed()
+    after = _score(classifier, val, engine)
     result = {
         "before": before,
         "after": after,
@@ -208,10 +211,10 @@ def load_rows_of(features: FeatureFile, setup: Setup) -> ImageSet:
     return replace(images, split=split_of(features, setup.data))
 
 
-def _score(classifier: "keras.Model", val: ImageSet) -> dict[str, float]:
+def _score(classifier: "keras.Model", val: ImageSet, engine: "KerasEngine") -> dict[str, float]:
     from transfer.metrics import evaluate
 
-    probabilities = predict_images(classifier, val, "validating")
+    probabilities = predict_images(classifier, val, "validating", engine=engine)
     scores = evaluate(probabilities, val.labels, val.class_names, "val")
     return {"val_accuracy": scores.accuracy, "val_loss": scores.loss}
 

@@ -14,6 +14,8 @@ from transfer.images.imageset import ImageSet
 if TYPE_CHECKING:
     import keras
 
+    from transfer.extraction.keras_engine import KerasEngine
+
 
 def rank(scores: Mapping[str, Any]) -> tuple[float, float]:
     """Sorts better scores first: by validation accuracy, where that is equal by loss.
@@ -29,6 +31,7 @@ def predict_images(
     images: ImageSet,
     description: str,
     set_aside: list[BadImage] | None = None,
+    engine: "KerasEngine | None" = None,
 ) -> np.ndarray:
     """Runs a classifier over all rows of an image set.
 
@@ -37,6 +40,7 @@ def predict_images(
         images: Rows to classify.
         description: What the progress bar says.
         set_aside: If given, images that cannot be decoded are added to it and left out.
+        engine: From `engine_for`, of the same classifier; by default a new one.
 
     Returns:
         `(rows, num_classes)` float probabilities, two columns for a sigmoid; without the rows
@@ -46,11 +50,9 @@ def predict_images(
         InputError: If an image cannot be decoded and none may be set aside; lists all such.
     """
     from transfer.classifier import as_probabilities
-    from transfer.extraction.keras_engine import KerasEngine
 
-    body = classifier.get_layer("body")
-    batch_size = min(default_batch_size(), max(1, len(images)))
-    engine = KerasEngine(body, batch_size)
+    engine = engine or engine_for(classifier, images)
+    body, batch_size = classifier.get_layer("body"), _batch_size(images)
     outputs = []
     with progress(description, len(images)) as update:
         for batch, (output,) in engine.run(images.batches(batch_size, body.input_shape[1:3])):
@@ -62,3 +64,14 @@ def predict_images(
             outputs.append(output)
             update(int(batch.rows[-1]) + 1)
     return as_probabilities(np.concatenate(outputs))
+
+
+def engine_for(classifier: "keras.Model", images: ImageSet) -> "KerasEngine":
+    """What runs a classifier over these images, as often as they are scored."""
+    from transfer.extraction.keras_engine import KerasEngine
+
+    return KerasEngine(classifier.get_layer("body"), _batch_size(images))
+
+
+def _batch_size(images: ImageSet) -> int:
+    return min(default_batch_size(), max(1, len(images)))

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.gpu.throughput import multiply_adds
-from tests.transfer.backbones.test_building import shapes_only
+from tests.transfer.backbones.random_backbones import shapes_only
 from transfer.backbones.options import BackboneOptions
 from transfer.extraction.extraction import build_extractor
 

@@ -34,10 +34,11 @@ def dogs_and_horses(tmp_path_factory):
     return str(photos)
 
 
+FEW = ["--limit-per-class", "6"]
 SHRUNK = {
     "cifar10-mobilenetv2": ["--image-size", "32", "--alpha", "0.35", "--weights", "none"],
-    "cifar10-inceptionv3": ["--image-size", "75", "--weights", "none"],
-    "cifar10-inceptionresnetv2": ["--image-size", "75", "--weights", "none"],
+    "cifar10-inceptionv3": ["--image-size", "75", "--weights", "none", *FEW],
+    "cifar10-inceptionresnetv2": ["--image-size", "75", "--weights", "none", *FEW],
     "dogs-vs-horses-inceptionv3-mixed7": ["--image-size", "75", "--weights", "none"],
     "demo": ["--image-size", "32", "--limit-per-class", "12"],
 }

@@ -14,7 +14,7 @@ from PIL import Image
 from cache import FeatureFile
 from pipelines.cli import main
 from tests.cache.test_verify import chunk_offset
-from tests.pipelines.test_cli import SMALL, photographs, refused
+from tests.pipelines.small_runs import SMALL, photographs, refused
 
 SHARES = ["--val-fraction", "0.3", "--test-fraction", "0.3"]
 

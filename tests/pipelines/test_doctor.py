@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from pipelines import doctor
 from pipelines.cli import main
 from pipelines.doctor import OPTIONAL, REQUIRED, DoctorStage
-from tests.pipelines.test_cli import photographs
+from tests.pipelines.small_runs import photographs
 from tests.places import PROJECT
 from transfer.errors import InputError
 

@@ -1,4 +1,6 @@
-"""The time left, which logs get in one line."""
+"""Progress: a bar in a terminal, and the time left, which logs get in one line."""
+
+import io
 
 import pytest
 
@@ -24,3 +26,16 @@ def test_parts_that_come_seldom_are_waited_for(clock, capsys):
     for clock[0], done in ((1, 4096), (10, 4096), (20, 4096), (41, 8192), (50, 8192)):
         note(done)
     assert capsys.readouterr().out == "features: 102 images/s, about 5.3 minutes left\n"
+
+
+def test_a_terminal_gets_one(monkeypatch):
+    from rich.console import Console
+
+    shown = io.StringIO()
+    monkeypatch.setattr(
+        progress, "Console", lambda stderr: Console(file=shown, force_terminal=True, width=120)
+    )
+    with progress.progress("features", 200) as update:
+        update(50, "note")
+    assert "features" in shown.getvalue()
+    assert "images/s" in shown.getvalue()

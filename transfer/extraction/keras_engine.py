@@ -56,6 +56,11 @@ class KerasEngine:
         if before:
             yield before[0], self._finished(before[0].images, before[1])
 
+    def weights_have_changed(self) -> None:
+        """Has the model's present weights used from now on; TensorFlow and PyTorch always do."""
+        if keras.backend.backend() == "jax":  # whose functions were given the weights there were
+            self._functions.clear()
+
     def _started(self, images: np.ndarray) -> list[list] | None:
         """Outputs that may still be computed, of one piece after another; None without memory."""
         try:

@@ -228,6 +228,18 @@ def compile_model(
         steps_per_execution=steps_per_execution,
         jit_compile=keras.backend.backend() == "jax",
     )
+    _make_variables_of_training(model, options)
+
+
+def _make_variables_of_training(model: "keras.Model", options: FitOptions) -> None:
+    """Makes the variables of optimizer and metrics, which the first step would make otherwise.
+
+    TensorFlow traces a step that makes variables twice; of large models that takes seconds.
+    """
+    model.optimizer.build(model.trainable_variables)
+    one_row = np.zeros((1, *model.output_shape[1:]), np.float32)
+    model.compute_metrics(None, targets(np.zeros(1, int), model, options), one_row)
+    model.reset_metrics()
 
 
 def targets(labels: np.ndarray, model: "keras.Model", options: FitOptions) -> np.ndarray:

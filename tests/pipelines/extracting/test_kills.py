@@ -22,7 +22,7 @@ GROUPS = {
             Kill("event", "sealing replace:1"),
         ],
     ),
-    "at a time, then the seal torn": (True, [Kill("second", 1.2), Kill("byte", 1_500_000)]),
+    "at a time, then the seal torn": (True, [Kill("second", 0.6), Kill("byte", 1_500_000)]),
     "while parts are removed": (True, [Kill("event", "after unlink:20")]),
 }
 STAGES = {

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from pipelines.machine.parallel import in_parallel
+from pipelines.machine.parallel import cluster, in_parallel
 from pipelines.recipes import load_recipe
 from transfer.errors import InputError
 
@@ -37,20 +37,25 @@ def installed(backend, package):
 BACKENDS = [installed("loky", "joblib"), installed("dask", "distributed"), installed("ray", "ray")]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_results_come_in_order_from_other_processes(backend):
-    done = list(in_parallel(slowest_first, range(5), 2, backend))
-    assert [number for number, _ in done] == list(range(5))
-    processes = {process for _, process in done}
-    assert os.getpid() not in processes
-    assert len(processes) <= 2
+class TestOneCluster:
+    """On one cluster, for to start one takes seconds; it ends with the last of these tests."""
 
+    @pytest.fixture(scope="class", params=BACKENDS)
+    def running(self, request):
+        with cluster(request.param, 2):
+            yield request.param
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_mistake_in_a_worker_is_one_here(backend):
-    with pytest.raises(InputError) as refused:
-        list(in_parallel(refuse, [7, 7], 2, backend))
-    assert str(refused.value) == "expected nothing, received 7"
+    def test_results_come_in_order_from_other_processes(self, running):
+        done = list(in_parallel(slowest_first, range(5), 2, running))
+        assert [number for number, _ in done] == list(range(5))
+        processes = {process for _, process in done}
+        assert os.getpid() not in processes
+        assert len(processes) <= 2
+
+    def test_a_mistake_in_a_worker_is_one_here(self, running):
+        with pytest.raises(InputError) as refused:
+            list(in_parallel(refuse, [7, 7], 2, running))
+        assert str(refused.value) == "expected nothing, received 7"
 
 
 @pytest.mark.parametrize("backend", BACKENDS[1:2])

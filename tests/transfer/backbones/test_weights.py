@@ -1,18 +1,86 @@
-"""Weights from local files: every one of them comes back, or the file is refused."""
+"""Weights: every one of a local file comes back, or the file is refused; and their digests."""
 
+import hashlib
 import re
 
 import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.utils import file_utils
 
 from tests.places import SHARED
+from tests.transfer.backbones.random_backbones import (
+    assert_same_features,
+    assert_same_weights,
+    features_of,
+    one_line,
+    random_images,
+    random_options,
+)
 from transfer.backbones.building import build_backbone
+from transfer.backbones.efficientnet_lite import packaged_weights
 from transfer.backbones.options import BackboneOptions
 from transfer.backbones.table import BACKBONES
 from transfer.backbones.weights import weights_digest
 from transfer.errors import InputError
+
+
+def test_lite_weights_from_the_package_and_from_a_pth_are_the_same():
+    packaged = build_backbone(BackboneOptions("EfficientNetLite0", image_size=32))
+    path = packaged_weights("EfficientNetLite0")
+    local = BackboneOptions("efficientnet-lite0", weights=str(path), image_size=32)
+    assert_same_weights(packaged, build_backbone(local))
+    other = build_backbone(random_options("EfficientNetLite0"))
+    assert np.abs(other.get_weights()[0] - packaged.get_weights()[0]).max() > 0.1
+
+
+def test_a_local_efficientnet_file_sees_pixels_as_keras_imagenet_weights_do(tmp_path, monkeypatch):
+    published = keras.applications.EfficientNetB0(
+        include_top=False, weights=None, input_shape=(32, 32, 3)
+    )
+    published.layers[2].set_weights(
+        [np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225]), np.int64(1)]
+    )
+    path = tmp_path / "efficientnetb0_notop.h5"
+    published.save(path)
+    monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: str(path))
+    keras_own = keras.applications.EfficientNetB0(include_top=False, input_shape=(32, 32, 3))
+    images = random_images(32) * 127 + 127
+    expected = features_of(keras_own, images)
+    with pytest.raises(AssertionError):
+        assert_same_features(features_of(published, images), expected)
+    for weights in ("imagenet", str(path)):
+        model = build_backbone(BackboneOptions("EfficientNetB0", weights=weights, image_size=32))
+        assert_same_features(features_of(model, images), expected)
+        assert [layer.name for layer in model.layers][:4] == [
+            "input_layer",
+            "rescaling",
+            "normalization",
+            "rescaling_1",
+        ]
+
+
+def test_weights_digests_tell_apart_what_differs(tmp_path):
+    (tmp_path / "a.h5").write_bytes(b"a")
+    digest = weights_digest(BackboneOptions(weights=str(tmp_path / "a.h5")))
+    assert digest == "sha256:" + hashlib.sha256(b"a").hexdigest()
+    (tmp_path / "b.h5").write_bytes(b"a")
+    assert weights_digest(BackboneOptions(weights=str(tmp_path / "b.h5"))) == digest
+    pth = packaged_weights("EfficientNetLite0").read_bytes()
+    assert weights_digest(BackboneOptions("EfficientNetLite0")) == (
+        "sha256:" + hashlib.sha256(pth).hexdigest()
+    )
+    assert weights_digest(BackboneOptions(weights="none", weights_seed=7)) == "random:7"
+    digests = {
+        weights_digest(BackboneOptions(backbone, alpha=alpha))
+        for backbone in ("MobileNet", "MobileNetV2")
+        for alpha in (0.5, 1.0)
+    }
+    assert len(digests) == 4
+    with pytest.raises(InputError, match="is not a file"):
+        weights_digest(BackboneOptions(weights=str(tmp_path)))
+
 
 REAL_WEIGHTS = SHARED / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
 
@@ -32,16 +100,6 @@ def publish(model, path):
         for name, value in source["model_weights"].attrs.items():
             target.attrs[name] = value
     whole.unlink()
-
-
-def assert_same_weights(one, other):
-    for left, right in zip(one.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(left, right)
-
-
-def one_line(caught):
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.skipif(not REAL_WEIGHTS.is_file(), reason="../shared/data is missing")

@@ -165,3 +165,13 @@ def test_the_next_batch_is_handed_over_before_this_one_is_waited_for(monkeypatch
     results = engine.run(native_batches(4))
     next(results)
     assert device.seen == [4, 4]
+
+
+def test_weights_that_have_changed_are_seen():
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
+    engine, batch = KerasEngine(model, 4), Batch(np.arange(4), IMAGES[:4])
+    ((_, (before,)),) = engine.run([batch])
+    model.set_weights([2 * weight for weight in model.get_weights()])
+    engine.weights_have_changed()
+    ((_, (after,)),) = engine.run([batch])
+    np.testing.assert_allclose(after, 2 * before, rtol=1e-4)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,6 +29,12 @@ IMAGES = RNG.integers(0, 256, (10, 20, 24, 3), dtype=np.uint8)
 @pytest.fixture(scope="module")
 def body():
     return build_extractor(OPTIONS)[1]
+
+
+@pytest.fixture(scope="module")
+def short_body():
+    """The first layers, for tests of which engine is chosen: exporting takes its time."""
+    return build_extractor(replace(OPTIONS, cut=("block_2_add",), views=("identity",)))[1]
 
 
 @pytest.fixture(scope="module")
@@ -110,39 +117,41 @@ def check_refused_or_left_to_keras(body, reason, monkeypatch, capsys):
     assert "Keras takes its place" in capsys.readouterr().out
 
 
-def test_features_that_differ_are_refused_or_left_to_keras(body, monkeypatch, capsys):
+def test_features_that_differ_are_refused_or_left_to_keras(short_body, monkeypatch, capsys):
     monkeypatch.setattr("transfer.extraction.openvino_engine.PARITY", 1e-9)
     reason = r"differ from Keras's by .* expected at most 1e-09"
-    check_refused_or_left_to_keras(body, reason, monkeypatch, capsys)
+    check_refused_or_left_to_keras(short_body, reason, monkeypatch, capsys)
 
 
-def test_a_model_that_cannot_be_converted_is_refused_or_left_to_keras(body, monkeypatch, capsys):
+def test_a_model_that_cannot_be_converted_is_refused_or_left_to_keras(
+    short_body, monkeypatch, capsys
+):
     def export(*_, **__):
         raise ValueError("no conversion rule for\nGelu")
 
     monkeypatch.setattr("keras.Model.export", export)
     reason = r"cannot take .* no conversion rule for Gelu"
-    check_refused_or_left_to_keras(body, reason, monkeypatch, capsys)
+    check_refused_or_left_to_keras(short_body, reason, monkeypatch, capsys)
 
 
-def test_auto_takes_it_for_many_images_on_a_cpu(body, monkeypatch):
+def test_auto_takes_it_for_many_images_on_a_cpu(short_body, monkeypatch):
     first, images = Batch(np.arange(4), IMAGES[:4]), image_set(IMAGES)
     monkeypatch.setattr("transfer.extraction.engines.WORTH_EXPORTING", 10)
-    assert isinstance(build_engine(body, images, first, 4), OpenVINOEngine)
-    assert isinstance(build_engine(body, images, first, 4, precision="bfloat16"), KerasEngine)
+    assert isinstance(build_engine(short_body, images, first, 4), OpenVINOEngine)
+    assert isinstance(build_engine(short_body, images, first, 4, precision="bfloat16"), KerasEngine)
     monkeypatch.setattr("transfer.extraction.engines.has_accelerator", lambda: True)
-    assert isinstance(build_engine(body, images, first, 4), KerasEngine)
+    assert isinstance(build_engine(short_body, images, first, 4), KerasEngine)
     monkeypatch.undo()
-    assert isinstance(build_engine(body, images, first, 4), KerasEngine)  # ten are few
+    assert isinstance(build_engine(short_body, images, first, 4), KerasEngine)  # ten are few
 
 
-def test_without_the_package_auto_is_keras_and_its_name_is_refused(body, monkeypatch):
+def test_without_the_package_auto_is_keras_and_its_name_is_refused(short_body, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setattr("transfer.extraction.engines.WORTH_EXPORTING", 10)
     first, images = Batch(np.arange(4), IMAGES[:4]), image_set(IMAGES)
-    assert isinstance(build_engine(body, images, first, 4), KerasEngine)
+    assert isinstance(build_engine(short_body, images, first, 4), KerasEngine)
     with pytest.raises(InputError, match="pip install openvino") as refused:
-        build_engine(body, images, first, 4, "openvino")
+        build_engine(short_body, images, first, 4, "openvino")
     assert "\n" not in str(refused.value)
 
 

@@ -7,6 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
+from tests.transfer.heads.problems import problem, standardised_problem
 from transfer.errors import InputError
 from transfer.heads import baselines, descent, standardised
 from transfer.heads.baselines import (
@@ -16,43 +17,14 @@ from transfer.heads.baselines import (
     ridge_path,
 )
 from transfer.heads.building import build_head
-from transfer.heads.descent import CrossEntropy, HalfSquares, Scaling
 from transfer.heads.features import feature_statistics
 from transfer.heads.options import HeadOptions
 from transfer.heads.samples import Samples
-from transfer.heads.standardised import decompose, standardise
+from transfer.heads.standardised import standardise
 from transfer.metrics import SMALLEST_PROBABILITY, evaluate
 
 SHAPES = [(300, 12, 4), (40, 60, 3), (150, 6, 2)]
 """Samples, features and classes: tall, wide, two classes."""
-
-
-def problem(num_rows=300, num_features=12, num_classes=4, noise=3.0, seed=0, val_rows=120):
-    """Correlated features far from zero, of unequal spread, and labels that overlap."""
-    rng = np.random.default_rng(seed)
-    mixing = rng.normal(size=(num_features, num_features)) * rng.uniform(0.1, 2, num_features)
-    kernel = rng.normal(size=(num_features, num_classes))
-
-    def draw(count):
-        hidden = rng.normal(size=(count, num_features))
-        labels = (hidden @ kernel + noise * rng.normal(size=(count, num_classes))).argmax(1)
-        return (hidden @ mixing + 5).astype(np.float32), labels
-
-    return *draw(num_rows), *draw(val_rows)
-
-
-def standardised_problem(*args, views=1, **kwargs):
-    train, labels, val, val_labels = problem(*args, **kwargs)
-    statistics = feature_statistics(train)
-    num_classes = max(labels.max(), val_labels.max()) + 1
-    if views > 1:
-        val_labels = np.repeat(val_labels[::views], views)
-    return standardise(
-        Samples(train, labels, views),
-        Samples(val, val_labels, views),
-        *statistics,
-        int(num_classes),
-    )
 
 
 def softmax(logits):
@@ -64,60 +36,6 @@ def objective(data, kernel, bias, penalty):
     logits = data.features.astype(np.float64) @ kernel + bias
     of_truth = softmax(logits)[np.arange(len(logits)), data.labels]
     return -np.log(of_truth).sum() + penalty / 2 * np.square(kernel.astype(np.float64)).sum()
-
-
-# Standardised data
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_features_are_standardised_in_blocks(dtype, monkeypatch):
-    monkeypatch.setattr(standardised, "BLOCK_VALUES", 50)
-    train, labels, val, val_labels = problem()
-    train, val = train.astype(dtype), val.astype(dtype)
-    mean, variance = feature_statistics(train)
-    data = standardise(Samples(train, labels), Samples(val, val_labels), mean, variance, 4)
-    assert data.features.dtype == data.val_features.dtype == np.float32
-    expected = (train.astype(np.float64) - mean) / np.sqrt(variance.astype(np.float64))
-    np.testing.assert_allclose(data.features, expected, atol=1e-5)
-    np.testing.assert_allclose(data.features.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(data.features.std(0), 1, atol=1e-3)
-
-
-def test_bad_data_is_refused():
-    train, labels, val, val_labels = problem()
-    statistics = feature_statistics(train)
-    with pytest.raises(InputError, match="received 300 and 0 samples"):
-        standardise(Samples(train, labels), Samples(val[:0], val_labels[:0]), *statistics, 4)
-    with pytest.raises(ValueError, match=r"received \[\(300, 12\), \(120, 11\)"):
-        standardise(Samples(train, labels), Samples(val[:, 1:], val_labels), *statistics, 4)
-    with pytest.raises(ValueError, match="labels from 0 to 2, received 0 to 3"):
-        standardise(Samples(train, labels), Samples(val, val_labels), *statistics, 3)
-    with pytest.raises(ValueError, match="integer labels, received float64"):
-        standardise(Samples(train, labels + 0.0), Samples(val, val_labels + 0.0), *statistics, 4)
-    with pytest.raises(ValueError, match="7 views each, received 120"):
-        standardise(Samples(train, labels), Samples(val, val_labels, 7), *statistics, 4)
-    train[7, 3] = np.nan
-    with pytest.raises(InputError, match="NaN or infinity in samples 0 to 299"):
-        standardise(Samples(train, labels), Samples(val, val_labels), *statistics, 4)
-
-
-@pytest.mark.parametrize("shape", [(50, 8), (8, 50), (20, 20), (30, 1), (1, 30)])
-@pytest.mark.parametrize("seed", range(3))
-def test_the_spectrum_is_that_of_the_centred_features(shape, seed, monkeypatch):
-    monkeypatch.setattr(standardised, "BLOCK_VALUES", 60)
-    rng = np.random.default_rng(seed)
-    features = (rng.normal(size=shape) * rng.uniform(0.1, 3, shape[1]) + 2).astype(np.float32)
-    features[:, : shape[1] // 3] = features[:, -1:]  # some are copies: the rank is lower
-    spectrum = decompose(features)
-    centred = features.astype(np.float64) - features.mean(0, dtype=np.float64)
-    singular = np.linalg.svd(centred, compute_uv=False)
-    rank = int((singular > 1e-5).sum())
-    assert len(spectrum.eigenvalues) == rank
-    np.testing.assert_allclose(spectrum.eigenvalues[::-1], singular[:rank] ** 2, rtol=1e-8)
-    vectors = spectrum.vectors
-    np.testing.assert_allclose(vectors.T @ vectors, np.eye(rank), atol=1e-9)
-    rebuilt = (vectors * spectrum.eigenvalues) @ vectors.T
-    np.testing.assert_allclose(rebuilt, centred.T @ centred, atol=1e-8 * max(1, singular[0] ** 2))
 
 
 # Ridge
@@ -322,50 +240,6 @@ def test_few_rows_of_one_class(fit):
 def test_bad_penalties_are_refused(fit, penalties):
     with pytest.raises(InputError, match="penalties expect numbers above 0, received"):
         fit(standardised_problem(), penalties)
-
-
-@pytest.mark.parametrize("loss", [CrossEntropy(), HalfSquares()])
-def test_derivatives_of_the_losses(loss):
-    rng = np.random.default_rng(0)
-    outputs, labels = rng.normal(size=(5, 4)), np.array([0, 3, 1, 1, 2])
-    value, derivative = loss.of_rows(outputs.copy(), labels)
-    for index in np.ndindex(outputs.shape):
-        moved = outputs.copy()
-        moved[index] += 1e-6
-        slope = (loss.of_rows(moved, labels)[0] - value) / 1e-6
-        assert derivative[index] == pytest.approx(slope, abs=1e-5)
-    # The curvature: the mean eigenvalue of the second derivatives, of which softmax has one that
-    # is 0, since adding a constant to all logits changes nothing.
-    eigenvalues = []
-    for row, label in zip(outputs, labels, strict=True):
-        moved = row + 1e-6 * np.eye(4)
-        rows, repeated = np.vstack([row, moved]), np.repeat(label, 5)
-        derivatives = loss.of_rows(rows, repeated)[1]
-        eigenvalues.append(np.linalg.eigvalsh((derivatives[1:] - derivatives[0]) / 1e-6))
-    counted = np.array(eigenvalues)[:, 1:] if isinstance(loss, CrossEntropy) else eigenvalues
-    assert loss.curvature(outputs) == pytest.approx(np.mean(counted), abs=1e-5)
-
-
-@pytest.mark.parametrize("shape", [(50, 8), (8, 50)])
-def test_scaling_makes_a_parabola_round(shape):
-    rng = np.random.default_rng(0)
-    features = (rng.normal(size=shape) * rng.uniform(0.1, 3, shape[1])).astype(np.float32)
-    spectrum = decompose(features)
-    scaling = Scaling.of(spectrum, 0.3, 2.0, shape[0])
-    width = shape[1] + 1
-    matrix = scaling.weights(np.eye(width))
-    np.testing.assert_allclose(matrix, matrix.T, atol=1e-5)
-    np.testing.assert_allclose(scaling.coordinates(matrix), np.eye(width), atol=1e-4)
-    centred = features - features.mean(0)
-    hessian = np.zeros((width, width))
-    hessian[:-1, :-1] = 0.3 * centred.T @ centred + 2.0 * np.eye(width - 1)
-    hessian[-1, -1] = 0.3 * shape[0]
-    scaled = matrix @ hessian @ matrix
-    if shape[0] > shape[1]:
-        np.testing.assert_allclose(scaled, np.eye(width), atol=1e-4)
-    else:  # where there are no features, only the penalty curves it: alike, but less than by 1
-        along = np.vstack([spectrum.vectors, np.zeros(len(spectrum.eigenvalues))])
-        np.testing.assert_allclose(along.T @ scaled @ along, np.eye(along.shape[1]), atol=1e-4)
 
 
 # Neighbours

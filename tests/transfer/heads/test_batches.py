@@ -3,15 +3,14 @@
 import gc
 import threading
 import time
-import weakref
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.transfer.heads.test_features import File
 from transfer.heads.batches import FeatureBatches, ShuffledBatches, StreamedBatches, feature_batches
-from transfer.heads.features import StoredFeatures, feature_blocks
 
 
 def epoch_of(batches):
@@ -65,31 +64,6 @@ def test_features_of_any_width_come_as_float32(dtype):
         batch, _ = feature_batches(source, np.zeros(20), 8)[1]
         assert batch.dtype == np.float32
     np.testing.assert_array_equal(feature_batches(features, np.zeros(20), 8)[1][0], features[8:16])
-
-
-class File:
-    """Stands in for a file of features; every value in it is another."""
-
-    def __init__(self, num_rows, views=1, dtype=np.float32, width=2):
-        shape = (num_rows, width) if views == 1 else (num_rows, views, width)
-        self.values = np.arange(np.prod(shape), dtype=dtype).reshape(shape)
-        self.views, self.width = views, width
-        self.asked, self.most_rows_held, self._held = [], 0, []
-
-    def read(self, rows):
-        assert rows.dtype == np.int64 and len(rows) and (np.diff(rows) > 0).all()
-        held = [array for reference in self._held if (array := reference()) is not None]
-        self.most_rows_held = max(self.most_rows_held, sum(map(len, held)) + len(rows))
-        self.asked.append(len(rows))
-        values = self.values[rows]
-        self._held.append(weakref.ref(values))
-        return values
-
-    def stored(self, rows, **sizes):
-        return StoredFeatures(self.read, rows, (self.width,), self.views, **sizes)
-
-    def samples(self, rows):
-        return self.values[rows].reshape(-1, self.width)
 
 
 def read_epoch(batches):
@@ -196,15 +170,6 @@ def test_no_epoch_uses_the_buffers_of_another(buffers, batches_read):
         batches.on_epoch_end()
 
 
-def test_by_default_a_buffer_holds_many_blocks():
-    stored = File(8).stored(np.arange(8))
-    assert stored.rows_per_block == 2**22 // 8
-    wide = StoredFeatures(stored.read, np.arange(50_000), (7104,), buffer_bytes=2**26)
-    assert wide.rows_per_block == 2**21 // (4 * 7104)
-    assert 30 < wide.num_blocks / wide.num_buffers < 34
-    assert StoredFeatures(stored.read, np.arange(8), (7104,), buffer_bytes=1).rows_per_block == 1
-
-
 def test_the_next_buffer_is_read_meanwhile_and_the_thread_ends_with_the_epoch():
     others = set(reading_threads())  # which Keras keeps where a fit failed
     file = File(30)
@@ -238,29 +203,3 @@ def test_what_fits_into_one_buffer_is_read_once():
         batches.on_epoch_end()
     assert file.asked == [30]
     assert len(orders) == 3
-
-
-def test_blocks_of_arrays_and_of_files_are_consecutive():
-    file, rows = File(2500, views=2), np.arange(0, 2500, 2)
-    stored = file.stored(rows, block_rows=100)
-    for features in (file.samples(rows), stored):
-        blocks = list(feature_blocks(features))
-        assert max(map(len, blocks)) <= 1024
-        np.testing.assert_array_equal(np.concatenate(blocks), file.samples(rows))
-    assert max(file.asked) == 100
-
-
-@pytest.mark.parametrize(
-    "values", [{"views": 0}, {"block_rows": 0}, {"buffer_bytes": 0}, {"rows": np.array([2, 1])}]
-)
-def test_impossible_stored_features_are_refused(values):
-    with pytest.raises(ValueError, match="stored features expect"):
-        StoredFeatures(**{"read": len, "rows": np.arange(3), "sample_shape": (2,), **values})
-
-
-def test_rows_of_another_shape_and_missing_targets_are_refused():
-    stored = StoredFeatures(File(9).read, np.arange(9), (3,))
-    with pytest.raises(ValueError, match=r"expected shape \(9, 3\), received \(9, 2\)"):
-        next(stored.blocks())
-    with pytest.raises(ValueError, match="18 targets, one a sample, received 9"):
-        feature_batches(File(9, views=2).stored(np.arange(9)), np.zeros(9), 4)

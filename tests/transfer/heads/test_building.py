@@ -1,15 +1,12 @@
-"""Heads: their layers, their statistics, and the options that are refused."""
+"""Heads: their layers, and the options that are refused."""
 
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from transfer.errors import InputError
 from transfer.heads.building import build_head
-from transfer.heads.features import StoredFeatures, feature_statistics
+from transfer.heads.features import feature_statistics
 from transfer.heads.options import HeadOptions
 
 RNG = np.random.default_rng(0)
@@ -93,50 +90,6 @@ def test_sigmoid_has_one_output():
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         head(options)
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    hnp.arrays(
-        np.float32,
-        st.tuples(st.integers(2, 40), st.integers(1, 4)),
-        elements=st.floats(-1000, 1000, width=32),
-    )
-)
-def test_statistics_equal_those_of_numpy(features):
-    mean, variance = feature_statistics(features)
-    exact = features.astype(np.float64)
-    np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-5, atol=1e-3)
-    dead = exact.var(0) < 1e-10 * max(1, exact.var(0).max())
-    np.testing.assert_allclose(variance[~dead], exact.var(0)[~dead], rtol=1e-3, atol=1e-6)
-
-
-def test_statistics_over_space_and_blocks():
-    features = RNG.normal(100, 0.1, (3000, 2, 2, 3)).astype(np.float32)
-    mean, variance = feature_statistics(features)
-    exact = features.reshape(-1, 3).astype(np.float64)
-    np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(variance, exact.var(0), rtol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-@pytest.mark.parametrize("views", [1, 3])
-def test_statistics_of_features_on_disk(dtype, views):
-    file = RNG.normal(100, 1, (900, views, 4)).astype(dtype)
-    rows = np.flatnonzero(RNG.random(900) < 0.8)
-    exact = file[rows].reshape(-1, 4).astype(np.float64)
-    values = file if views > 1 else file[:, 0]
-    stored = StoredFeatures(values.__getitem__, rows, (4,), views, block_rows=64)
-    for features in (stored, values[rows].reshape(-1, 4)):
-        mean, variance = feature_statistics(features)
-        assert mean.dtype == variance.dtype == np.float32
-        np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-6)
-        np.testing.assert_allclose(variance, exact.var(0), rtol=1e-5)
-
-
-def test_statistics_of_nothing_are_refused():
-    with pytest.raises(ValueError, match="at least one sample"):
-        feature_statistics(np.empty((0, 4), np.float32))
 
 
 def test_a_feature_that_never_changes_does_not_blow_up():

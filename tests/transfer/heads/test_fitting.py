@@ -75,17 +75,6 @@ def test_refitting_equals_fitting_on_the_same_rows():
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-def test_small_sets_get_small_batches_and_wide_features_small_rates():
-    options = FitOptions()
-    assert [options.batch_size_for(rows) for rows in (10, 480, 1150, 5000, 45000)] == [
-        *[16, 16, 32, 128, 256]
-    ]
-    assert FitOptions(batch_size=7).batch_size_for(45000) == 7
-    assert options.learning_rate_for(1280) == options.learning_rate_for(20) == 1e-3
-    assert options.learning_rate_for(4 * 1280) == pytest.approx(5e-4)
-    assert FitOptions(learning_rate=0.1).learning_rate_for(4 * 1280) == 0.1
-
-
 def test_it_stops_when_validation_does_not_improve():
     options = FitOptions(
         epochs=60, learning_rate=0.03, schedule="constant", patience=3, monitor="val_loss"
@@ -192,20 +181,6 @@ def test_no_validation_rows_is_an_error():
         fit_head(head, features, labels, features[:0], labels[:0], FitOptions())
 
 
-@pytest.mark.parametrize(
-    ("values", "flag"),
-    [
-        ({"epochs": 0}, "--epochs"),
-        ({"batch_size": 0}, "--batch-size"),
-        ({"learning_rate": float("nan")}, "--learning-rate"),
-        ({"label_smoothing": 1.0}, "--label-smoothing"),
-    ],
-)
-def test_impossible_options_are_refused(values, flag):
-    with pytest.raises(InputError, match=flag):
-        FitOptions(**values)
-
-
 def test_history_as_csv(tmp_path):
     history = {"loss": [0.5, 0.25], "val_loss": [0.75, 0.125]}
     Fitted(history, 1, "val_loss").save_csv(tmp_path / "history.csv")
@@ -224,15 +199,6 @@ def test_the_first_of_equal_epochs_is_the_best():
 def test_an_epoch_without_a_number_is_never_the_best():
     assert best_epoch([0.5, 0.1, np.nan, np.nan], "val_loss") == 1
     assert best_epoch([np.nan, 0.5, 0.9, np.nan], "val_accuracy") == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("seed", -1), ("warmup_epochs", float("nan")), ("weight_decay", -0.1), ("decay", -1.0)],
-)
-def test_options_that_cannot_work_are_refused(name, value):
-    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} expects"):
-        FitOptions(**{name: value})
 
 
 def test_training_rows_reach_the_model_shuffled():

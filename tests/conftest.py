@@ -1,0 +1,35 @@
+"""The order of all tests: files that take longest begin first, so that no process ends alone."""
+
+from pathlib import Path
+
+LONGEST = (
+    "pipelines/test_all.py",
+    "transfer/extraction/test_openvino_engine.py",
+    "pipelines/extracting/test_worker_deaths.py",
+    "transfer/extraction/test_backends.py",
+    "pipelines/extracting/test_full_disk.py",
+    "pipelines/extracting/test_concurrency.py",
+    "transfer/test_classifier.py",
+    "pipelines/extracting/test_workers.py",
+    "transfer/heads/test_fitting.py",
+    "pipelines/test_sweep.py",
+    "pipelines/extracting/test_kills.py",
+    "transfer/backbones/test_weights.py",
+    "pipelines/test_head.py",
+    "transfer/backbones/test_views.py",
+    "transfer/heads/test_bank.py",
+    "transfer/heads/test_bank_on_backends.py",
+    "pipelines/machine/test_parallel.py",
+    "transfer/finetuning/test_training.py",
+)
+"""Files by the time that they take, down to some ten seconds; the order of the others is no
+matter."""
+assert all((Path(__file__).parent / name).is_file() for name in LONGEST), "one has moved"
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        path = item.path.as_posix()
+        return next((at for at, end in enumerate(LONGEST) if path.endswith(end)), len(LONGEST))
+
+    items.sort(key=place)  # stable: tests of a file stay as they are
