@@ -4,6 +4,7 @@ from pathlib import Path
 
 LONGEST = (
     "pipelines/test_all.py",
+    "docs/test_commands.py",
     "transfer/extraction/test_openvino_engine.py",
     "pipelines/extracting/test_worker_deaths.py",
     "transfer/extraction/test_backends.py",
@@ -19,6 +20,7 @@ LONGEST = (
     "transfer/backbones/test_views.py",
     "transfer/heads/test_bank.py",
     "transfer/heads/test_bank_on_backends.py",
+    "docs/test_examples.py",
     "pipelines/machine/test_parallel.py",
     "transfer/finetuning/test_training.py",
 )

@@ -44,18 +44,3 @@ def initial_weights_from(seed: int) -> Iterator[None]:
             yield
         finally:
             seed_generator.python_random = shared
-
-
-def remember_what_saving_skips() -> None:
-    """Has Keras work out once, not for every layer, which attributes saving passes over.
-
-    It notes them itself, but looks for them under another name; without this a third of the time
-    that large models take to be saved and loaded goes there. Where this is not so, no harm is done.
-    """
-    from keras.src.backend.common import global_state
-    from keras.src.saving.saving_lib import get_attr_skipset
-
-    for kind in ("Layer", "Functional", "Sequential"):
-        name = f"saving_attr_skiplist_{kind}"
-        if global_state.get_global_attribute(name) is None:
-            global_state.set_global_attribute(name, get_attr_skipset(kind))

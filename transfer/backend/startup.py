@@ -2,8 +2,6 @@
 
 import os
 
-from transfer.backend.keras_private import remember_what_saving_skips
-
 
 def import_keras() -> None:
     """Imports Keras and its backend once, with standard error closed to native code.
@@ -26,4 +24,3 @@ def import_keras() -> None:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
-    remember_what_saving_skips()

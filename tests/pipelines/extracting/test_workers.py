@@ -37,7 +37,9 @@ def setup(tmp_path_factory):
         Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(path)
     return Setup(
         DataOptions(str(folder / "photos")),
-        BackboneOptions("MobileNetV2", "none", alpha=0.35, image_size=32, cut=("block_5_add",)),
+        BackboneOptions(
+            "MobileNetV2", "none", alpha=0.35, image_size=32, cut=("block_2_add", "block_5_add")
+        ),
         artifacts=folder / "alone",
         extract_batch_size=16,
     )

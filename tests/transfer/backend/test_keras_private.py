@@ -12,11 +12,7 @@ import numpy as np
 import pytest
 
 from transfer.backend import keras_private
-from transfer.backend.keras_private import (
-    fresh_layer_names,
-    initial_weights_from,
-    remember_what_saving_skips,
-)
+from transfer.backend.keras_private import fresh_layer_names, initial_weights_from
 
 MOVED = f"Keras {keras.__version__} has moved %s: mend {keras_private.__name__}"
 
@@ -33,7 +29,6 @@ def kernel_of_a_new_layer():
         ("keras.src.backend.common.global_state", "get_global_attribute"),
         ("keras.src.backend.common.global_state", "set_global_attribute"),
         ("keras.src.random.seed_generator", "python_random"),
-        ("keras.src.saving.saving_lib", "get_attr_skipset"),
     ],
 )
 def test_they_are_there(module, name):
@@ -108,15 +103,3 @@ def test_after_an_error_inside_seeds_come_from_python_again():
         kernels.append(kernel_of_a_new_layer())
     assert np.array_equal(*kernels)
     assert not np.array_equal(kernels[0], kernel_of_a_new_layer())
-
-
-def test_what_saving_skips_is_worked_out_once(tmp_path, monkeypatch):
-    made = []
-    make = keras.layers.Layer.__init__
-    remember_what_saving_skips()
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
-    monkeypatch.setattr(
-        keras.layers.Layer, "__init__", lambda self, *_, **__: made.append(make(self, *_, **__))
-    )
-    model.save_weights(tmp_path / "some.weights.h5")
-    assert made == [], MOVED % "what it notes of attributes to skip"
