@@ -37,7 +37,9 @@ RNG = np.random.default_rng(0)
 ONE_OF_EVERY_PREPROCESSING = {
     "tf": BackboneOptions("MobileNetV2", "none", alpha=0.35, image_size=64, cut=("blocks",)),
     "caffe": BackboneOptions("VGG16", "none", image_size=32, pooling="flatten"),
-    "torch": BackboneOptions("DenseNet121", "none", image_size=32, pooling="max"),
+    "torch": BackboneOptions(
+        "DenseNet121", "none", image_size=32, pooling="max", cut=("pool2_relu",)
+    ),
     "none": BackboneOptions("MobileNetV3Small", "none", image_size=48, cut=("blocks",)),
     "lite": BackboneOptions("EfficientNetLite0", "imagenet", image_size=64, cut=("blocks",)),
 }

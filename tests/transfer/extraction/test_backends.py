@@ -55,12 +55,19 @@ def run(words, backend, **environment):
 
 @pytest.fixture(scope="module")
 def features_of(tmp_path_factory):
+    # JAX compiles each step of building a network; its processes share what they compiled.
+    compiled = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
     @cache
     def extracted(backend, *more, **environment):
         folder = tmp_path_factory.mktemp(backend)
         program = ["-m", "pipelines.cli"] if backend == "tensorflow" else ["-c", WITHOUT_TENSORFLOW]
         words = [*program, *OPTIONS, "--artifacts", str(folder), *more]
-        said = run(words, backend, **environment)
+        said = run(words, backend, **compiled, **environment)
         (path,) = folder.glob("features/*/features.h5")
         with FeatureFile(path) as file:
             rows = np.arange(len(file))
