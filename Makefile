@@ -25,7 +25,9 @@ help:  ## list the targets
 setup: $(VENV)/.installed  ## make the virtual environment, with what running needs
 setup-dev: $(VENV)/.installed-dev  ## add what tests and benchmarks need
 
-# Files are compiled when they are first imported: compiling them all would take half a minute.
+# Files are compiled, and written down, when they are first imported, also where the environment says
+# otherwise: compiling them all would take half a minute, and each at every start twice as long.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALL = $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 $(VENV)/bin/pip:
