@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from transfer.pictures import figures
-
-if TYPE_CHECKING:
-    pass
 
 RIGHT_COLOUR, WRONG_COLOUR, UNKNOWN_COLOUR = "#007a4d", "#c8102e", "#444444"
 
