@@ -15,7 +15,7 @@ from transfer.backbones.efficientnet_lite import packaged_weights
 from transfer.backend.devices import accelerators
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.images.sources import DOWNLOADS, DataOptions, load_as_given
+from transfer.images.sources import DOWNLOADS, DataOptions, keras_home, load_as_given
 
 REQUIRED = ("keras", "tensorflow", "h5py", "numpy", "scikit-learn", "joblib", "pillow")
 OPTIONAL = {
@@ -164,8 +164,7 @@ def _weights() -> Iterator[Finding]:
         yield Finding(lite, f"ImageNet weights in {packaged_weights(lite).name}")
     except InputError as error:
         yield Finding(lite, "no weights", str(error), True)
-    models = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
-    kept = len(list(models.glob("*.h5")))
+    kept = len(list((keras_home() / "models").glob("*.h5")))
     there = f"{kept} files of ImageNet weights kept"
     if _answers(WEIGHTS_URL):
         yield Finding("keras.applications", f"{there}; others can be downloaded")

@@ -35,6 +35,11 @@ _ARCHIVE_SUFFIXES = (
 )
 
 
+def keras_home() -> Path:
+    """The folder where Keras keeps what it downloads, found without importing it."""
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+
+
 @dataclass(frozen=True)
 class Download:
     """What keras.datasets downloads, and what it leaves in the folder for data sets.
@@ -49,7 +54,7 @@ class Download:
 
     def here(self) -> Path | None:
         """The folder where it was downloaded to, if it was."""
-        datasets = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "datasets"
+        datasets = keras_home() / "datasets"
         folders = (datasets / self.target / self.folder, datasets / self.folder)
         return next((one for one in folders if one.is_dir() and cifar.is_complete(one)), None)
 
