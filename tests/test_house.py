@@ -23,6 +23,7 @@ ARROWS = {
     "transfer.images": "errors",
     "transfer.backbones": "errors backend images",
     "transfer.heads": "errors backend metrics",
+    "transfer.choosing": "errors metrics heads",
     "transfer.classifier": "errors backbones",
     "transfer.finetuning": "errors backend images backbones heads",
     "transfer.extraction": "errors backend images backbones",

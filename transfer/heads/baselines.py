@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from transfer.errors import InputError
-from transfer.heads.descent import CrossEntropy, Descent, HalfSquares, Loss, in_float32
+from transfer.heads.descent import CrossEntropy, Descent, HalfSquares, in_float32
 from transfer.heads.samples import mean_over_views
 from transfer.heads.standardised import StandardisedData, blocks
 from transfer.metrics import cross_entropy
@@ -37,6 +37,9 @@ PATIENCE = 3
 """Penalties in a row that may make validation worse before the weaker ones are left out."""
 SEARCH_VALUES = 2**22
 """Values of the training features that are searched at a time."""
+
+
+_Loss = CrossEntropy | HalfSquares
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def ridge_path(data: StandardisedData, penalties: Sequence[float] = PENALTIES) -
         return _descend(data, HalfSquares(), ordered, PATIENCE, TOLERANCE, started)
     path = _begun(data, HalfSquares())
     spectrum = data.spectrum
+    assert spectrum.vectors is not None
     targets = spectrum.vectors.T @ _products_with_targets(data, spectrum.center)
     for penalty in ordered:
         kernel = spectrum.vectors @ (targets / (spectrum.eigenvalues + penalty)[:, None])
@@ -207,7 +211,11 @@ class _Fit:
 
 
 def _scored(
-    data: StandardisedData, loss: Loss, penalty: float, weights: np.ndarray, gap: float
+    data: StandardisedData,
+    loss: _Loss,
+    penalty: float,
+    weights: np.ndarray,
+    gap: float,
 ) -> _Fit:
     kernel, bias = in_float32(weights)
     predictions = mean_over_views(loss.predictions(data.val_features @ kernel + bias), data.views)
@@ -250,7 +258,7 @@ class _PathSoFar:
         )
 
 
-def _begun(data: StandardisedData, loss: Loss) -> _PathSoFar:
+def _begun(data: StandardisedData, loss: _Loss) -> _PathSoFar:
     """A path that starts where an infinite penalty leads to."""
     weights = np.zeros((data.features.shape[1] + 1, data.num_classes))
     weights[-1] = loss.intercept(data.class_shares)
@@ -259,7 +267,7 @@ def _begun(data: StandardisedData, loss: Loss) -> _PathSoFar:
 
 def _descend(
     data: StandardisedData,
-    loss: Loss,
+    loss: _Loss,
     penalties: Sequence[float],
     patience: int,
     tolerance: float,
@@ -267,7 +275,7 @@ def _descend(
 ) -> LinearPath:
     """Fits from strong to weak penalties until validation has got worse `patience` times."""
     path = _begun(data, loss)
-    with Descent(data, loss, tolerance) as descent:
+    with Descent(data.features, data.labels, data.spectrum, loss, tolerance) as descent:
 
         def fit(penalty: float, start: np.ndarray) -> None:
             weights, gap = descent.fit(penalty, start)

@@ -7,10 +7,11 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from transfer.heads.standardised import Spectrum, StandardisedData, blocks
+from transfer.heads.standardised import Spectrum, blocks
 from transfer.metrics import SMALLEST_PROBABILITY
 
 PRODUCT_VALUES = 2**20
@@ -18,13 +19,27 @@ PRODUCT_VALUES = 2**20
 FEW_VALUES = 2**24
 """Of which a float64 copy is no burden. Where few samples are told apart with certainty, losses are
 too small for float32."""
+COARSE = 1e-6
+"""A tolerance from which on float32 is good enough, and faster."""
 PARTS = 8
 """Of the training samples, on which threads work; as many anywhere, so that sums round alike."""
+PART_ROWS = 512
+"""Least of them: for fewer a thread takes longer to start than to work."""
 MOST_ITERATIONS = 1000
 NOTHING = np.finfo(np.float64).tiny
 CURVATURE_ROWS = 4096
 LEAST_CURVATURE = 1e-8
 """Where all samples are certain, what is measured is rounding."""
+
+
+class Loss(Protocol):
+    """What a descent minimises, of linear outputs."""
+
+    def of_rows(self, outputs: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+        """Sum over rows, and its derivative in place of the outputs."""
+
+    def curvature(self, outputs: np.ndarray) -> float:
+        """Mean second derivative in an output."""
 
 
 class CrossEntropy:
@@ -38,14 +53,19 @@ class CrossEntropy:
 
     def of_rows(self, logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
         """Sum over rows, and its derivative in place of the logits."""
+        losses, gradient = self.of_each(logits, labels)
+        return float(losses.sum(dtype=np.float64)), gradient
+
+    def of_each(self, logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`(rows,)` losses, and their derivatives in place of the logits."""
         rows = np.arange(len(labels))
         logits -= logits.max(1, keepdims=True)
-        of_truth = logits[rows, labels].sum(dtype=np.float64)
+        of_truth = logits[rows, labels]
         np.exp(logits, out=logits)
         sums = logits.sum(1, keepdims=True)
         logits /= sums
         logits[rows, labels] -= 1
-        return float(np.log(sums).sum(dtype=np.float64) - of_truth), logits
+        return np.log(sums[:, 0]) - of_truth, logits
 
     def predictions(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities, float64."""
@@ -85,9 +105,6 @@ class HalfSquares:
         return 1.0
 
 
-Loss = CrossEntropy | HalfSquares
-
-
 class Descent:
     """Fits linear models to one set of features; use it in a `with` block.
 
@@ -100,18 +117,28 @@ class Descent:
     machine as the other way round, where BLAS's threads wait for one another in every product.
 
     Args:
-        data: From `standardised.standardise`.
-        loss: Of one sample.
+        features: `(samples, num_features)` float32, standardised.
+        labels: `(samples, ...)`, of which the loss is given some rows.
+        spectrum: Of the features, or of some of them scaled to all.
+        loss: Of some samples.
         tolerance: How far above its minimum, by its own estimate, the objective may end, as a
             share of it.
     """
 
-    def __init__(self, data: StandardisedData, loss: Loss, tolerance: float) -> None:
-        self._data, self._loss, self._tolerance = data, loss, tolerance
-        self._spectrum = data.spectrum
-        dtype = np.float64 if data.features.size <= FEW_VALUES else np.float32
-        self._features = data.features.astype(dtype, copy=False)
-        ends = np.linspace(0, len(data.labels), PARTS + 1).astype(int).tolist()
+    def __init__(
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        spectrum: Spectrum,
+        loss: Loss,
+        tolerance: float,
+    ) -> None:
+        self._labels, self._spectrum = labels, spectrum
+        self._loss, self._tolerance = loss, tolerance
+        precise = features.size <= FEW_VALUES and tolerance < COARSE
+        self._features = features.astype(np.float64 if precise else np.float32, copy=False)
+        parts = min(PARTS, max(1, len(labels) // PART_ROWS))
+        ends = np.linspace(0, len(labels), parts + 1).astype(int).tolist()
         self._parts = [slice(start, end) for start, end in itertools.pairwise(ends)]
 
     def __enter__(self) -> Descent:
@@ -139,7 +166,7 @@ class Descent:
         """
         from scipy.optimize import minimize
 
-        num_rows = len(self._data.labels)
+        num_rows = len(self._labels)
         scaling = Scaling.of(self._spectrum, self._curvature(start), penalty, num_rows)
         gap = math.inf
 
@@ -177,15 +204,15 @@ class Descent:
     def _curvature(self, weights: np.ndarray) -> float:
         """Of the loss, by some of the training samples: those of validation are less certain."""
         kernel, bias = in_float32(weights)
-        every = math.ceil(len(self._data.features) / CURVATURE_ROWS)
-        return self._loss.curvature(self._data.features[::every] @ kernel + bias)
+        every = math.ceil(len(self._features) / CURVATURE_ROWS)
+        return self._loss.curvature(self._features[::every] @ kernel + bias)
 
     def _loss_and_gradient(self, weights: np.ndarray) -> tuple[float, np.ndarray]:
         rounded = weights.astype(self._features.dtype)
         kernel, bias = rounded[:-1], rounded[-1]
 
         def of_part(part: slice) -> tuple[float, np.ndarray]:
-            features, labels = self._features[part], self._data.labels[part]
+            features, labels = self._features[part], self._labels[part]
             value, gradient = 0.0, np.zeros(weights.shape)
             for rows in blocks(len(features), features.shape[1], PRODUCT_VALUES):
                 loss, residuals = self._loss.of_rows(features[rows] @ kernel + bias, labels[rows])
@@ -212,10 +239,10 @@ class Scaling:
     """Coordinates in which an objective is about equally curved in all directions.
 
     Kernels are scaled by `along[i]` along `vectors[:, i]` and by `elsewhere` in what is left of
-    them, intercepts by `intercept`.
+    them, intercepts by `intercept`. Without vectors the axes are the directions.
     """
 
-    vectors: np.ndarray
+    vectors: np.ndarray | None
     along: np.ndarray
     elsewhere: float
     intercept: float
@@ -225,7 +252,8 @@ class Scaling:
         """The inverse root of the Hessian that there is if the loss is curved alike everywhere."""
         along = 1 / np.sqrt(curvature * spectrum.eigenvalues + penalty)
         elsewhere = float(along.max(initial=0)) or 1 / math.sqrt(penalty)
-        return cls(spectrum.rounded_vectors, along, elsewhere, 1 / math.sqrt(curvature * num_rows))
+        vectors = spectrum.rounded_vectors
+        return cls(vectors, along, elsewhere, 1 / math.sqrt(curvature * num_rows))
 
     def weights(self, coordinates: np.ndarray) -> np.ndarray:
         """`(num_features + 1, num_classes)` coordinates to weights."""
@@ -238,6 +266,8 @@ class Scaling:
     def _scaled(
         self, values: np.ndarray, along: np.ndarray, elsewhere: float, intercept: float
     ) -> np.ndarray:
+        if self.vectors is None:
+            return np.vstack([along[:, None] * values[:-1], intercept * values[-1:]])
         kernel = values[:-1].astype(np.float32)
         factors = (along - elsewhere).astype(np.float32)[:, None]
         turned = self.vectors @ (factors * (self.vectors.T @ kernel))

@@ -67,18 +67,19 @@ class Spectrum:
 
     Attributes:
         eigenvalues: `(rank,)` float64, increasing; those that are 0 are left out.
-        vectors: `(num_features, rank)` float64, orthonormal columns.
+        vectors: `(num_features, rank)` float64, orthonormal columns; None where the features
+            themselves are such that each is a direction, with the eigenvalue of its number.
         center: `(num_features,)` float64, the mean that was taken off.
     """
 
     eigenvalues: np.ndarray
-    vectors: np.ndarray
+    vectors: np.ndarray | None
     center: np.ndarray
 
     @cached_property
-    def rounded_vectors(self) -> np.ndarray:
+    def rounded_vectors(self) -> np.ndarray | None:
         """The vectors in float32."""
-        return self.vectors.astype(np.float32)
+        return None if self.vectors is None else self.vectors.astype(np.float32)
 
 
 def standardise(

@@ -1,0 +1,160 @@
+"""The choice: by images that the head has not seen, the simplest of the best, calibrated."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tests.transfer.choosing.problems import WIDTHS, rows
+from transfer.choosing import choice
+from transfer.choosing.averages import shares_of
+from transfer.choosing.building import build_linear_head
+from transfer.choosing.choice import choose
+from transfer.choosing.paths import losses_of
+from transfer.choosing.temperature import temperature_of
+from transfer.errors import InputError
+from transfer.heads.transforms import transformed
+
+
+def outputs(head, features):
+    """What a linear head says of features, computed anew."""
+    width = len(head.kernel)
+    repeated = width // len(head.mean)
+    mean, variance = np.tile(head.mean, repeated), np.tile(head.variance, repeated)
+    standard = (transformed(features[:, -width:], head.transform) - mean) / np.sqrt(variance)
+    return softmax(standard @ head.kernel + head.bias, axis=1)
+
+
+@pytest.mark.parametrize("most", [1500, 100])
+@pytest.mark.parametrize("views", [1, 2])
+def test_images_that_only_judge_teach_the_final_head_nothing(monkeypatch, most, views):
+    monkeypatch.setattr(choice, "MOST_SAMPLES", most)
+    training = np.arange(120) % 4 > 0
+    kept = {"images": 120, "training": training, "final": training, "holdout": True}
+    chosen = choose(rows(**kept, views=views))
+    np.testing.assert_array_equal(chosen.images, np.flatnonzero(~training))
+    assert chosen.probabilities.shape == (30, 3)
+    np.testing.assert_array_equal(chosen.final.kernel, chosen.training.kernel)
+
+
+@pytest.mark.parametrize("most", [1500, 200])
+def test_it_learns_what_can_be_learned(monkeypatch, most):
+    monkeypatch.setattr(choice, "MOST_SAMPLES", most)
+    data, fresh = rows(images=300, signal=1.5), rows(images=600, signal=1.5, seed=9)
+    chosen = choose(data)
+    exact = make_pipeline(StandardScaler(), LogisticRegressionCV(max_iter=1000))
+    exact.fit(data.features, data.labels)
+    ours = outputs(chosen.final, fresh.features)
+    theirs = exact.predict_proba(fresh.features)
+    truth = np.arange(600), fresh.labels
+    error = np.sqrt(0.25 / 600)
+    assert (ours.argmax(1) == fresh.labels).mean() > exact.score(
+        fresh.features, fresh.labels
+    ) - error
+    assert -np.log(ours[truth]).mean() < -np.log(theirs[truth]).mean() + 0.02
+    # What it says of itself is what it comes to on images that nothing was chosen by.
+    assert chosen.chosen.loss == pytest.approx(-np.log(ours[truth]).mean(), abs=0.1)
+
+
+def test_noise_is_called_noise():
+    chosen = choose(rows(images=120, signal=0.0))
+    assert chosen.chosen.loss == pytest.approx(np.log(3), abs=0.05)
+    assert chosen.probabilities.max() < 0.7
+
+
+def test_the_simplest_of_those_within_one_standard_error_is_taken():
+    data = rows(images=300, signal=3.0)  # the top alone has all there is to know
+    chosen = choose(data)
+    best = chosen.judged[0]
+    assert chosen.chosen.simplicity == min(
+        head.simplicity for head in chosen.judged if head.is_as_good_as(best)
+    )
+    assert chosen.chosen.cuts == 1
+    assert chosen.final.kernel.shape == (WIDTHS[-1], 3)
+    losses = [head.loss for head in chosen.judged]
+    assert losses == sorted(losses)
+
+
+def test_both_heads_learn_from_what_they_may():
+    data = rows(images=200)
+    chosen = choose(data)
+    assert not np.array_equal(chosen.training.kernel, chosen.final.kernel)
+    same = choose(rows(images=200, training=np.ones(200, bool)))
+    np.testing.assert_array_equal(same.training.kernel, same.final.kernel)
+
+
+@pytest.mark.parametrize("most", [1500, 100])
+def test_classes_of_one_image_take_part(monkeypatch, most):
+    monkeypatch.setattr(choice, "MOST_SAMPLES", most)
+    data = rows(images=120, classes=3)
+    labels = data.labels.copy()
+    labels[:5] = np.arange(3, 8)
+    folds = data.folds.copy()
+    folds[:5] = -1
+    training = data.training.copy()
+    training[:5] = True
+    few = {"labels": labels, "num_classes": 8, "folds": folds, "training": training}
+    chosen = choose(rows(images=120, **few))
+    assert chosen.probabilities.shape == (115, 8)
+    assert np.isfinite(chosen.final.kernel).all()
+
+
+def test_features_with_positions_share_their_statistics():
+    data = rows(widths=(20,), channels=4)
+    chosen = choose(data).final
+    assert chosen.mean.shape == chosen.variance.shape == (4,)
+    expected = transformed(data.features, chosen.transform).reshape(-1, 4).mean(0)
+    np.testing.assert_allclose(chosen.mean, expected, rtol=1e-4)
+
+
+def test_not_finite_features_are_refused():
+    features = rows().features.copy()
+    features[3, 2] = np.nan
+    with pytest.raises(InputError, match="NaN or infinity"):
+        choose(rows(features=features))
+
+
+def test_one_extreme_image_is_no_reason_for_certainty():
+    """A feature that is zero in all images but one that comes later."""
+    data = rows(images=300, signal=1.0)
+    features = data.features.copy()
+    features[:, 0] = 0
+    features[0, 0] = 1e-3
+    chosen = choose(rows(images=300, signal=1.0, features=features))
+    spike = np.zeros((1, sum(WIDTHS)), np.float32)
+    spike[0, 0] = 10 * features.std()
+    assert outputs(chosen.final, spike).max() < 0.99
+
+
+@pytest.mark.parametrize("shape", [(20,), (1, 5, 4)])
+def test_the_keras_head_says_what_was_chosen(shape):
+    kept = {"widths": (20,), "channels": 4} if len(shape) > 1 else {}
+    data = rows(signal=0.2, images=200, **kept)
+    chosen = choose(data)
+    width = len(chosen.final.kernel)
+    model = build_linear_head(chosen.final, (width,) if len(shape) == 1 else shape)
+    features = data.features[:, -width:].reshape(-1, *model.input_shape[1:])
+    said = model.predict(features, verbose=0)
+    np.testing.assert_allclose(said, outputs(chosen.final, data.features), atol=1e-5)
+
+
+def test_shares_of_an_average_lower_the_loss():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 200)
+    heads = [3 * np.eye(3)[labels][:, None] + rng.normal(size=(200, 1, 3)) * 3 for _ in range(4)]
+    heads.append(rng.normal(size=(200, 1, 3)) * 9)  # knows nothing
+    shares = shares_of(heads, labels)
+    assert shares.sum() == pytest.approx(1)
+    assert shares[-1] == 0
+    mean = sum(share * head for share, head in zip(shares, heads, strict=True))
+    assert losses_of(mean, labels).mean() < min(losses_of(head, labels).mean() for head in heads)
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
+def test_the_temperature_undoes_a_factor(factor):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 1, 3)) * 2
+    labels = np.array([rng.choice(3, p=row) for row in softmax(logits[:, 0], axis=1)])
+    assert temperature_of(factor * logits, labels) == pytest.approx(factor, rel=0.08)

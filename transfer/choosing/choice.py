@@ -1,0 +1,178 @@
+"""Choosing a linear head: candidates judged out of fold, the simplest of the best, calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from transfer.choosing.candidates import TRANSFORMS, candidates_for
+from transfer.choosing.judged import Judged, Member, average, single
+from transfer.choosing.paths import USUAL, best_on_path, fit_again, probabilities_of
+from transfer.choosing.problems import Products, in_columns
+from transfer.choosing.rows import Rows
+from transfer.choosing.standardising import standardised
+from transfer.choosing.temperature import temperature_of
+from transfer.heads.transforms import Transform
+
+MOST_SAMPLES = 1500
+"""Whose products with one another are decomposed. Of more, so many choose the finalists."""
+FINALISTS = 2
+"""Candidates that are fitted to all samples, where these are more."""
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """Multiplies transformed and standardised features of the last cuts.
+
+    Attributes:
+        transform: What is done to features first.
+        mean: `(channels,)` float32, of the transformed features.
+        variance: `(channels,)` float32, likewise, with its floor.
+        kernel: `(columns, classes)` float32.
+        bias: `(classes,)` float32.
+    """
+
+    transform: Transform
+    mean: np.ndarray
+    variance: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What was chosen, and from what.
+
+    Attributes:
+        judged: All that were judged on all images, those of the lowest loss first.
+        chosen: One of them.
+        tried: How many heads were judged, over candidates and penalties.
+        temperature: By which the chosen head's logits are divided in what follows.
+        training: The chosen head fitted to the training split.
+        final: The chosen head fitted to all that it may be fitted to.
+        images: `(judging images,)` their numbers in the rows.
+        probabilities: `(judging images, classes)` float64, out of fold.
+    """
+
+    judged: tuple[Judged, ...]
+    chosen: Judged
+    tried: int
+    temperature: float
+    training: LinearHead
+    final: LinearHead
+    images: np.ndarray
+    probabilities: np.ndarray
+
+
+def choose(rows: Rows, report: Report = lambda done, of: None) -> Choice:
+    """Chooses a linear head by its log loss on images that it has not seen.
+
+    Candidates differ in the cuts that they see, in how these weigh, and in whether roots are taken
+    of features; each walks over penalties to its best. Averages of their logits, which are linear
+    heads again, are candidates as well. Of all whose loss is within one standard error of the best
+    the simplest is taken: fewer cuts, no root, no average. Source of the rule: Breiman, Friedman,
+    Olshen and Stone, "Classification and Regression Trees", 1984.
+
+    Args:
+        rows: Images, and which of them judge.
+        report: Called with how many candidates are done, and of how many.
+
+    Raises:
+        InputError: If a feature is not finite.
+    """
+    members, tried = _contest(_few_of(rows), report)
+    if len(rows.features) > MOST_SAMPLES:
+        members, more = _finals(rows, members)
+        tried += more
+    labels = rows.labels[rows.judging]
+    heads = [single(member, len(rows.widths), labels) for member in members]
+    for transform in TRANSFORMS:
+        alike = [head for head in heads if head.penalty and head.transform == transform]
+        if alike and (mean := average(alike)):
+            heads.append(mean)
+    heads.sort(key=lambda head: head.loss)
+    near = [head for head in heads if head.is_as_good_as(heads[0])]
+    chosen = min(near, key=lambda head: head.simplicity)
+    temperature = temperature_of(chosen.logits, labels)
+    probabilities = probabilities_of(chosen.logits / temperature)
+    ends = _ends(rows, chosen, temperature)
+    return Choice(tuple(heads), chosen, tried, temperature, *ends, rows.judging, probabilities)
+
+
+def _few_of(rows: Rows) -> Rows:
+    """The rows, or as many of them as can be compared with one another, judged by folds."""
+    number = MOST_SAMPLES // rows.views
+    if len(rows.labels) <= number:
+        return rows
+    chosen = np.random.default_rng(0).permutation(len(rows.labels))[:number]
+    return replace(rows.some(np.sort(chosen)), holdout=False)
+
+
+def _contest(rows: Rows, report: Report) -> tuple[list[Member], int]:
+    """All candidates, and how many heads were judged."""
+    from threadpoolctl import threadpool_limits
+
+    candidates = candidates_for(len(rows.widths))
+    members: list[Member] = []
+    tried, start = 0, USUAL
+    for transform in TRANSFORMS:
+        prepared = standardised(rows, transform)
+        products = Products(prepared.features, rows.widths)
+        # On a busy machine threads of BLAS wait for one another: to decompose 350 rows took 0.9 s
+        # with two of them, 0.02 with one.
+        with threadpool_limits(1, "blas"):
+            for candidate in candidates:
+                if candidate.transform != transform:
+                    continue
+                problem = products.problem(candidate.weights(rows.widths))
+                fitted, number = best_on_path(problem, rows, start)
+                start, tried = fitted.number, tried + number
+                members.append(Member(candidate, problem, prepared, fitted))
+                report(len(members), len(candidates))
+    return members, tried
+
+
+def _finals(rows: Rows, members: Sequence[Member]) -> tuple[list[Member], int]:
+    """The best of a contest on some of the rows, on all of them."""
+    best_first = sorted(members, key=lambda member: member.fitted.loss)
+    transform, start = best_first[0].candidate.transform, best_first[0].fitted.number
+    alike = [member for member in best_first if member.candidate.transform == transform]
+    finalists, tried = [], 0
+    for sampled in alike[:FINALISTS]:
+        candidate = sampled.candidate
+        first = sum(rows.widths[: -candidate.cuts])
+        prepared = standardised(rows, transform, first)
+        of_columns = np.repeat(candidate.weights(rows.widths), rows.widths)
+        problem = in_columns(prepared.features, of_columns, sampled.problem)
+        fitted, number = best_on_path(problem, rows, start)
+        start, tried = fitted.number, tried + number
+        finalists.append(Member(candidate, problem, prepared, fitted))
+    return finalists, tried
+
+
+def _ends(rows: Rows, chosen: Judged, temperature: float) -> tuple[LinearHead, LinearHead]:
+    """The chosen head fitted to the training split, and to all that it may be fitted to."""
+    learning = np.stack([rows.training, rows.final], axis=1)
+    columns = sum(rows.widths[-chosen.cuts :])
+    kernels = np.zeros((columns, 2, rows.num_classes))
+    biases = np.zeros((2, rows.num_classes))
+    for share, member in chosen.members:
+        kernel, bias = fit_again(member.problem, rows, member.fitted, learning)
+        kernels += share / temperature * kernel[-columns:]
+        biases += share / temperature * bias
+    treatment, channels = chosen.widest.prepared, rows.channels or columns
+    training, final = (
+        LinearHead(
+            treatment.transform,
+            treatment.mean[-channels:],
+            treatment.variance[-channels:],
+            kernels[:, fit].astype(np.float32),
+            biases[fit].astype(np.float32),
+        )
+        for fit in range(2)
+    )
+    return training, final

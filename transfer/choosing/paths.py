@@ -1,0 +1,168 @@
+"""Multinomial logistic regression for all folds at once, over penalties, judged out of fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from transfer.choosing.problems import Problem
+from transfer.choosing.rows import Rows
+from transfer.heads.descent import CrossEntropy, Descent, in_float32
+from transfer.heads.standardised import blocks
+from transfer.metrics import SMALLEST_PROBABILITY
+
+PENALTIES = tuple((10.0 ** (np.arange(10, -15, -1) / 2)).tolist())
+"""From strong to weak; of kernels of features whose samples have about the length 1."""
+USUAL = PENALTIES.index(1e-2)
+"""Where a first path starts."""
+TOLERANCE = 1e-5
+"""How far above its minimum a fit's objective may end, as a share of it. Losses of candidates
+differ by thousandths."""
+
+
+class FoldedCrossEntropy:
+    """Cross-entropy of several fits side by side; labels are -1 where a fit does not learn.
+
+    Args:
+        num_classes: Outputs of each fit.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self._num_classes = num_classes
+        self._one = CrossEntropy()
+
+    def of_rows(self, outputs: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+        """Sum over rows and fits, and its derivative in place of the outputs.
+
+        Args:
+            outputs: `(rows, fits * num_classes)`.
+            labels: `(rows, fits)`.
+        """
+        logits, flat = outputs.reshape(-1, self._num_classes), labels.ravel()
+        learns = flat >= 0
+        losses, gradient = self._one.of_each(logits, np.maximum(flat, 0))
+        gradient *= learns[:, None]
+        return float((losses * learns).sum(dtype=np.float64)), outputs
+
+    def curvature(self, outputs: np.ndarray) -> float:
+        """Mean second derivative in an output, as of one fit."""
+        return self._one.curvature(outputs.reshape(-1, self._num_classes))
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """The judged fits of a problem at one penalty.
+
+    Attributes:
+        number: Of the penalty, in `PENALTIES`.
+        weights: `(coordinates + 1, fits, classes)` float64, intercepts in the last row.
+        logits: `(judging images, views, classes)`, each by the fit that has not seen it.
+        loss: Mean cross-entropy of the judging images, nats.
+    """
+
+    number: int
+    weights: np.ndarray
+    logits: np.ndarray
+    loss: float
+
+    @property
+    def penalty(self) -> float:
+        """On half the squares of the kernel, beside the sum of cross-entropies."""
+        return PENALTIES[self.number]
+
+
+def best_on_path(problem: Problem, rows: Rows, start: int) -> tuple[Fitted, int]:
+    """Walks along the penalties to the lowest loss out of fold.
+
+    From the penalty of number `start` to the stronger or the weaker side, as long as the loss
+    falls; each fit starts from its neighbour's. Along a path the loss has one valley.
+
+    Returns:
+        The best, and how many penalties were fitted.
+    """
+    loss = FoldedCrossEntropy(rows.num_classes)
+    targets = rows.targets(rows.learning)
+    with Descent(problem.features, targets, problem.spectrum, loss, TOLERANCE) as descent:
+
+        def fitted(number: int, start: np.ndarray) -> Fitted:
+            flat, _ = descent.fit(PENALTIES[number], start.reshape(len(start), -1))
+            logits = rows.out_of_fold(_outputs(problem.features, flat, start.shape[1]))
+            value = losses_of(logits, rows.labels[rows.judging]).mean()
+            return Fitted(number, flat.reshape(start.shape), logits, float(value))
+
+        return _walk(fitted, start, _without_features(problem, rows))
+
+
+def fit_again(
+    problem: Problem, rows: Rows, fitted: Fitted, learning: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fits to other images at a penalty that was found.
+
+    Args:
+        problem: The candidate's.
+        rows: The images.
+        fitted: What was judged.
+        learning: `(images, fits)` bool.
+
+    Returns:
+        `(num_features, fits, classes)` kernels for standardised features and `(fits, classes)`
+        biases, float32.
+    """
+    fits, loss = learning.shape[1], FoldedCrossEntropy(rows.num_classes)
+    start = np.repeat(fitted.weights.mean(1, keepdims=True), fits, axis=1)
+    targets = rows.targets(learning)
+    with Descent(problem.features, targets, problem.spectrum, loss, TOLERANCE) as descent:
+        weights, _ = descent.fit(fitted.penalty, start.reshape(len(start), -1))
+    kernels = problem.kernel(weights[:-1]).astype(np.float32)
+    shape = fits, rows.num_classes
+    return kernels.reshape(-1, *shape), weights[-1].astype(np.float32).reshape(shape)
+
+
+def _walk(
+    fitted: Callable[[int, np.ndarray], Fitted], start: int, nothing: np.ndarray
+) -> tuple[Fitted, int]:
+    best, tried = fitted(start, nothing), 1
+    for step in (-1, 1):
+        moved = False
+        while 0 <= best.number + step < len(PENALTIES):
+            beside = fitted(best.number + step, best.weights)
+            tried += 1
+            if beside.loss >= best.loss:
+                break
+            best, moved = beside, True
+        if moved:
+            break  # the other side was the way here
+    return best, tried
+
+
+def _without_features(problem: Problem, rows: Rows) -> np.ndarray:
+    """Weights where an infinite penalty leads to: intercepts of the classes' shares alone."""
+    fits, classes = rows.learning.shape[1], rows.num_classes
+    weights = np.zeros((problem.features.shape[1] + 1, fits, classes))
+    counts = np.eye(classes)[rows.labels].T @ rows.learning
+    weights[-1] = CrossEntropy().intercept((counts / counts.sum(0)).T)
+    return weights
+
+
+def _outputs(features: np.ndarray, weights: np.ndarray, fits: int) -> np.ndarray:
+    """`(samples, fits, classes)`."""
+    kernel, bias = in_float32(weights)
+    outputs = np.empty((len(features), weights.shape[1]), np.float32)
+    for block in blocks(*features.shape):
+        outputs[block] = features[block] @ kernel + bias
+    return outputs.reshape(len(features), fits, -1)
+
+
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    """`(images, views, classes)` logits to `(images, classes)` float64, the mean over views."""
+    from scipy.special import softmax
+
+    return softmax(logits.astype(np.float64), axis=-1).mean(1)
+
+
+def losses_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """`(images,)` cross-entropies in nats, as `metrics.cross_entropy` clips them."""
+    of_truth = probabilities_of(logits)[np.arange(len(labels)), labels]
+    return -np.log(np.maximum(of_truth, SMALLEST_PROBABILITY))
