@@ -27,6 +27,7 @@ TRANSFER = $(VENV)/bin/transfer
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 	  while IFS='|' read -r name purpose; do printf '  make %-10s %s\n' "$$name" "$$purpose"; done
+	@echo '  after make features DATA=photos BACKBONE=EfficientNetLite0 the others need no variable'
 	@echo '  variables: RECIPE= DATA= BACKBONE= WEIGHTS= ALPHA= IMAGE_SIZE= CUT= POOLING= LIMIT= RUN= ARGS='
 
 setup: $(VENV)/.installed  ## make the virtual environment, with what running needs

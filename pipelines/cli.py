@@ -15,14 +15,14 @@ from pipelines.stages import STAGES
 if TYPE_CHECKING:
     from pipelines.runs import Source
 
-USAGE = """usage: transfer <stage> [--recipe NAME] [options]
+USAGE = """usage: transfer <stage> [--recipe NAME] [--run NAME] [options]
 
 Transfer learning on cached features: the backbone runs once, heads train in seconds.
 
 stages:
 {stages}
 
-`transfer <stage> --help` lists a stage's options.
+`transfer <stage> --help` lists a stage's options; after features, they are those of the last run.
 recipes: {recipes}
 """
 

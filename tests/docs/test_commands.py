@@ -59,7 +59,8 @@ def stages_of(command):
     # What make says it would do; neither variables nor switches of a make around the tests count.
     # It is run where the reader is, for it looks there for the last run.
     make = ["make", f"--makefile={PROJECT / 'Makefile'}", "--dry-run", "VENV=.venv"]
-    dry_run = [*make, "--old-file=setup", "--old-file=setup-dev", *words]
+    done_before = ("setup", "setup-dev", ".venv-bench/.installed")
+    dry_run = [*make, *(f"--old-file={one}" for one in done_before), *words]
     done = subprocess.run(dry_run, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     lines = re.findall(r"^\.venv/bin/transfer (.*)$", done.stdout, re.MULTILINE)
@@ -163,7 +164,8 @@ def is_bundled(options):
     """Whether a stage's data are here, or it needs none."""
     if options is None:
         return False
-    return not hasattr(options, "setup") or Path(options.setup.data.data).name in BUNDLED
+    bundled = {Path(data).resolve() for data in BUNDLED}  # a run remembers absolute paths
+    return not hasattr(options, "setup") or Path(options.setup.data.data).resolve() in bundled
 
 
 def with_a_key(flags, place):

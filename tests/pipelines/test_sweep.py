@@ -443,7 +443,7 @@ def test_one_leaderboard_over_several_feature_files(place, capsys):
     assert f"take the chosen head with {' '.join(own)}, or with --run entries alone" in said
     said_by("evaluate", "--artifacts", str(place), "--run", "entries", "--no-pictures")
     refusal = refused(capsys, "evaluate", *options(place, "entries", *exported))
-    assert f"give {' '.join(own)}" in refusal
+    assert "give --image-size 40" in refusal  # the views are the run's, no flag says others
     own.append("--no-pictures")
     said_by("evaluate", *options(place, "entries", *own, *exported, "--split", "val"))
     models = result_of(place, "entries", "evaluation-val.json")["models"]
