@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from transfer.backbones.table import find_backbone
 from transfer.errors import InputError
 from transfer.images.sources import DataOptions, data_name, is_named
 
@@ -17,9 +18,12 @@ def default_name(data: DataOptions, backbone: str) -> str:
 
     Args:
         data: Which images; those known by a name need no digits.
-        backbone: Name of the architecture.
+        backbone: Name of the architecture, however it is spelled.
+
+    Raises:
+        InputError: If there is no such backbone.
     """
-    name = f"{data_name(data)}-{backbone}".lower()
+    name = f"{data_name(data)}-{find_backbone(backbone).name}".lower()
     if is_named(data):
         return name
     return f"{name}-{hashlib.sha256(absolute(data.data).encode()).hexdigest()[:DIGITS]}"

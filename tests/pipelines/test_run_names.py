@@ -10,7 +10,8 @@ from transfer.images.sources import DataOptions
 
 
 def test_named_data_need_no_digits():
-    assert default_name(DataOptions("digits"), "EfficientNetLite0") == "digits-efficientnetlite0"
+    for backbone in ("EfficientNetLite0", "efficientnet-lite0"):
+        assert default_name(DataOptions("digits"), backbone) == "digits-efficientnetlite0"
 
 
 def test_folders_of_one_name_are_two_runs(tmp_path, monkeypatch):
