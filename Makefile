@@ -2,11 +2,18 @@
 VENV   ?= .venv
 BENCH_VENV ?= $(VENV)-bench
 PYTHON ?= python3
-RECIPE ?= cifar10-mobilenetv2
+# Where nothing says what to work on, the first stage takes CIFAR-10 with a recipe for it, and the
+# later ones go on with the last run if there is one.
+FIRST_RECIPE = cifar10-mobilenetv2
+CHOICES = data backbone run recipe
+CHOSEN = $(DATA)$(BACKBONE)$(RUN)$(RECIPE)$(filter $(CHOICES:%=--%) $(CHOICES:%=--%=%),$(ARGS))
+LAST_RUN = $(wildcard artifacts/runs/latest)$(filter --artifacts --artifacts=%,$(ARGS))
+TAKEN_RECIPE = $(or $(RECIPE),$(if $(CHOSEN)$(LAST_RUN),,$(FIRST_RECIPE)))
+features: TAKEN_RECIPE = $(or $(RECIPE),$(if $(CHOSEN),,$(FIRST_RECIPE)))
 
 # make features DATA=photos BACKBONE=EfficientNetLite0 IMAGE_SIZE=160 CUT="blocks" ARGS="--help"
 option = $(if $($(1)),--$(2) $($(1)))
-OPTIONS = $(call option,RECIPE,recipe) $(call option,DATA,data) $(call option,BACKBONE,backbone) \
+OPTIONS = $(call option,TAKEN_RECIPE,recipe) $(call option,DATA,data) $(call option,BACKBONE,backbone) \
           $(call option,WEIGHTS,weights) $(call option,ALPHA,alpha) \
           $(call option,IMAGE_SIZE,image-size) $(call option,CUT,cut) \
           $(call option,POOLING,pooling) $(call option,LIMIT,limit-per-class) \
@@ -20,6 +27,7 @@ TRANSFER = $(VENV)/bin/transfer
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
 	  while IFS='|' read -r name purpose; do printf '  make %-10s %s\n' "$$name" "$$purpose"; done
+	@echo '  after make features DATA=photos BACKBONE=EfficientNetLite0 the others need no variable'
 	@echo '  variables: RECIPE= DATA= BACKBONE= WEIGHTS= ALPHA= IMAGE_SIZE= CUT= POOLING= LIMIT= RUN= ARGS='
 
 setup: $(VENV)/.installed  ## make the virtual environment, with what running needs

@@ -10,8 +10,10 @@ from pipelines.evaluate import EvaluateStage
 from pipelines.features import FeaturesStage
 from pipelines.finetune import FinetuneStage
 from pipelines.head import HeadStage
-from pipelines.recipes import fill, load_recipe
+from pipelines.models import CLASSIFIER, FINETUNED
+from pipelines.recipes import fill
 from pipelines.results import print_table
+from pipelines.runs import tables_of
 from pipelines.setup import Setup
 
 
@@ -29,10 +31,10 @@ def run(stage: AllStages) -> list[list[object]]:
         The table's rows: stage, what it did, what it reached, seconds, where it is.
     """
     setup = stage.setup
-    recipe = load_recipe(setup.recipe) if setup.recipe else {}
+    tables = tables_of(setup) if setup.recipe or setup.run else {}
 
     def options(kind: type, name: str) -> Any:
-        return replace(fill(kind(), recipe, name), setup=setup)
+        return replace(fill(kind(), tables, name), setup=setup)
 
     rows: list[list[object]] = []
 
@@ -46,12 +48,12 @@ def run(stage: AllStages) -> list[list[object]]:
     trained = head.run(options(HeadStage, "head"))
     reached = f"val accuracy {trained['val_accuracy']:.4f}"
     where = setup.run_folder
-    note("head", f"{trained['epochs']} epochs", reached, started, where / "classifier.keras")
+    note("head", f"{trained['epochs']} epochs", reached, started, where / CLASSIFIER)
     started = time.monotonic()
     tuned = finetune.run(options(FinetuneStage, "finetune"))
     before, after = (tuned[when]["val_accuracy"] for when in ("before", "after"))
     reached = f"val accuracy {before:.4f} -> {after:.4f}"
-    note("finetune", f"{tuned['epochs']} epochs", reached, started, where / "finetuned.keras")
+    note("finetune", f"{tuned['epochs']} epochs", reached, started, where / FINETUNED)
     started = time.monotonic()
     scores = evaluate.run(options(EvaluateStage, "evaluate"))
     for name, score in scores["models"].items():

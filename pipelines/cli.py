@@ -5,19 +5,24 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from pipelines.stages import STAGES
 
-USAGE = """usage: transfer <stage> [--recipe NAME] [options]
+if TYPE_CHECKING:
+    from pipelines.runs import Source
+
+USAGE = """usage: transfer <stage> [--recipe NAME] [--run NAME] [options]
 
 Transfer learning on cached features: the backbone runs once, heads train in seconds.
 
 stages:
 {stages}
 
-`transfer <stage> --help` lists a stage's options.
+`transfer <stage> --help` lists a stage's options; after features, they are those of the last run.
 recipes: {recipes}
 """
 
@@ -73,20 +78,47 @@ def _usage() -> str:
 
 
 def parse(stage: str, words: Sequence[str]) -> object:
-    """Reads a stage's options: its defaults, then the recipe's, then the flags.
+    """Reads a stage's options: its defaults, then those of recipe or run, then the flags.
+
+    Says so where it goes on with a run.
 
     Raises:
         InputError: If an option is unknown or a value does not fit; one line.
         SystemExit: After `--help`.
     """
-    import tyro
-
-    from pipelines.recipes import fill, load_recipe
-    from transfer.errors import InputError
+    from pipelines.runs import Source, source_of
 
     options = getattr(import_module(f"pipelines.{stage}"), STAGES[stage][0])
-    recipe = _recipe_among(words)
-    default = fill(options(), load_recipe(recipe), stage) if recipe else options()
+    default, flags = options(), _flags(words)
+    source = source_of(stage, flags) if hasattr(default, "setup") else Source()
+    if source.tables:
+        default = _filled(default, source, stage, flags)
+    parsed = _parsed(options, words, default, stage)
+    if source.run:
+        setup = parsed.setup
+        print(
+            f"{stage}: goes on with {source.name}: data {setup.data.data}, "
+            f"backbone {setup.backbone.backbone}"
+        )
+    return parsed
+
+
+def _filled(default: Any, source: "Source", stage: str, flags: dict[str, str]) -> Any:
+    from pipelines.recipes import fill
+    from pipelines.recipes.layers import check_layers
+
+    filled = fill(default, source.tables, stage)
+    backbone = flags.get("backbone", filled.setup.backbone.backbone)
+    given = {flag.replace("-", "_") for flag in flags}
+    check_layers(source.tables, source.name, stage, backbone, given)
+    return replace(filled, setup=replace(filled.setup, run=source.run)) if source.run else filled
+
+
+def _parsed(options: type, words: Sequence[str], default: Any, stage: str) -> Any:
+    import tyro
+
+    from transfer.errors import InputError
+
     complaints = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaints):
@@ -106,14 +138,14 @@ def parse(stage: str, words: Sequence[str]) -> object:
         raise InputError(f"{message} (see transfer {stage} --help)") from None
 
 
-def _recipe_among(words: Sequence[str]) -> str | None:
-    # The recipe gives the defaults that the parser of all other flags starts from.
+def _flags(words: Sequence[str]) -> dict[str, str]:
+    """Flags with the word behind each; some decide on the defaults that the parser starts from."""
+    flags = {}
     for word, following in pairwise([*words, ""]):
-        if word == "--recipe":
-            return following
-        if word.startswith("--recipe="):
-            return word.partition("=")[2]
-    return None
+        if word.startswith("--"):
+            name, equals, value = word.removeprefix("--").partition("=")
+            flags[name.replace("_", "-")] = value if equals else following
+    return flags
 
 
 def _first_paragraph(boxed: str) -> str:

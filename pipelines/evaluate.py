@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from cache import FeatureFile
 from pipelines.features import open_features, split_of
 from pipelines.finetune import check_trained_on, load_rows_of
 from pipelines.head import predict_samples
-from pipelines.results import print_table, read_json, write_json
+from pipelines.model_names import named, picture_names
+from pipelines.models import CLASSIFIER, FINETUNED, load_head, read_finetuned
+from pipelines.results import print_table, write_json
 from pipelines.samples import read_samples
 from pipelines.scoring import predict_images
 from pipelines.setup import Setup
-from transfer.backend.startup import import_keras
 from transfer.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def run(stage: EvaluateStage) -> dict:
         InputError: If there is no head yet, or the split has no rows.
     """
     folder = stage.setup.run_folder
-    head = read_json(folder / "head.json", "head")
-    import_keras()
+    head, model = load_head(folder)
     with open_features(stage.setup) as features:
         check_trained_on(features, head, stage.setup)
         rows = np.flatnonzero(split_of(features, stage.setup.data) == stage.split)
@@ -57,13 +56,15 @@ def run(stage: EvaluateStage) -> dict:
                 f"--split {stage.split} has no images in this data; choose another split, "
                 "or carve one with --val-fraction or --test-fraction"
             )
-        probabilities = {"head": _head_probabilities(stage.setup, features, head["cuts"], rows)}
-        paths = _classifiers(stage, folder)
+        (samples,) = read_samples(features, [rows], tuple(head["cuts"]), stage.setup.memory_budget)
+        probabilities = {"head": predict_samples(model, samples)}
+        tuned = read_finetuned(folder, head, "evaluate") is not None
+        paths = named({"finetuned": folder / FINETUNED} if tuned else {}, stage.models)
         images = None
         if paths or stage.pictures:
             images = load_rows_of(features, stage.setup).subset(rows)
         names, labels = features.class_names, features.labels[rows]
-    classifiers = {path.stem: _load(path, names) for path in paths}
+    classifiers = {name: _load(path, names) for name, path in paths.items()}
     for name, classifier in classifiers.items():
         assert images is not None
         probabilities[name] = predict_images(classifier, images, f"evaluating {name}")
@@ -75,26 +76,10 @@ def run(stage: EvaluateStage) -> dict:
     }
     write_json(folder / f"evaluation-{stage.split}.json", result)
     if stage.pictures and images is not None:
-        classifiers = {"head": _load(folder / "classifier.keras", names), **classifiers}
+        classifiers = {"head": _load(folder / CLASSIFIER, names), **classifiers}
         _draw_all(folder, classifiers, images, probabilities, evaluations)
     print(f"evaluate: scores and pictures in {folder}")
     return result
-
-
-def _classifiers(stage: EvaluateStage, folder: Path) -> list[Path]:
-    finetuned = folder / "finetuned.keras"
-    return [*([finetuned] if finetuned.exists() else []), *stage.models]
-
-
-def _head_probabilities(
-    setup: Setup, features: FeatureFile, cuts: list[str], rows: np.ndarray
-) -> np.ndarray:
-    import keras
-
-    head = setup.run_folder / "head.keras"
-    model = keras.models.load_model(head, safe_mode=True, compile=False)
-    (samples,) = read_samples(features, [rows], tuple(cuts), setup.memory_budget)
-    return predict_samples(model, samples)
 
 
 def _load(path: Path, class_names: tuple[str, ...]) -> "keras.Model":
@@ -156,31 +141,39 @@ def _draw_all(
     # Evenly over the split, so that every class has its chance to be seen.
     shown = np.unique(np.linspace(0, len(images) - 1, 25).astype(int))
     few = images.subset(shown)
+    endings = picture_names(classifiers)
     for name, classifier in classifiers.items():
-        _draw(folder, name, classifier, few, probabilities[name][shown], evaluations[name])
+        title = f"{name}, {evaluations[name].split} split"
+        _draw(
+            folder,
+            endings[name],
+            title,
+            classifier,
+            few,
+            probabilities[name][shown],
+            evaluations[name].confusion,
+        )
 
 
 def _draw(
     folder: Path,
-    name: str,
+    ending: str,
+    title: str,
     classifier: "keras.Model",
     images: "ImageSet",
     probabilities: np.ndarray,
-    evaluation: "Evaluation",
+    confusion: np.ndarray,
 ) -> None:
     from transfer.pictures.architecture import plot_architecture
     from transfer.pictures.predictions import plot_confusion, plot_predictions
 
-    title = f"{name}, {evaluation.split} split"
-    plot_confusion(
-        evaluation.confusion, images.class_names, folder / f"confusion-{name}.png", title
-    )
-    plot_architecture(classifier, folder / f"architecture-{name}.png")
+    plot_confusion(confusion, images.class_names, folder / f"confusion-{ending}.png", title)
+    plot_architecture(classifier, folder / f"architecture-{ending}.png")
     best = probabilities.argmax(1)
     plot_predictions(
         [images.read(row) for row in range(len(images))],
         [images.class_names[label] for label in images.labels],
         [images.class_names[index] for index in best],
         probabilities.max(1),
-        folder / f"predictions-{name}.png",
+        folder / f"predictions-{ending}.png",
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from cache import PARTS, FeatureFile, FeatureSpec
 from cache.store import read_about
+from pipelines.runs import check_replaced, remember
 from pipelines.setup import Setup
 from transfer.images.sources import DataOptions, carve
 
@@ -26,13 +27,16 @@ def run(stage: FeaturesStage) -> Path:
         The path of the file.
 
     Raises:
-        InputError: If the images or options cannot be used; all undecodable images are listed.
+        InputError: If the images or options cannot be used; all undecodable images are listed. If
+            the run was made from other data.
     """
+    check_replaced(stage.setup)
     spec = stage.setup.spec()
     cached = stage.setup.feature_path(spec).exists()
     with _open(stage.setup, spec) as features:
         if cached:
             print(f"features: {describe(features)}, cached in {features.path}")
+        remember(stage, "features")
         return features.path
 
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from cache import FeatureFile
 from pipelines.features import open_features, split_of
+from pipelines.models import CLASSIFIER, FINETUNE_RESULT, FINETUNED, read_head
 from pipelines.progress import progress, waiting
-from pipelines.results import read_json, write_json
+from pipelines.results import as_json, write_json
 from pipelines.scoring import engine_for, predict_images, rank
 from pipelines.setup import Setup, flags_for
 from transfer.backend.startup import import_keras
@@ -67,7 +68,7 @@ def run(stage: FinetuneStage) -> dict:
     with open_features(stage.setup) as features:
         check_trained_on(features, head, stage.setup)
         images = load_rows_of(features, stage.setup)
-    classifier, card = load_classifier(folder / "classifier.keras")
+    classifier, card = load_classifier(folder / CLASSIFIER)
     val = images.subset(np.flatnonzero(images.split == "val"))
     engine = engine_for(classifier, val)  # to compile a large classifier takes seconds
     before = _score(classifier, val, engine)
@@ -81,6 +82,7 @@ def run(stage: FinetuneStage) -> dict:
     engine.weights_have_changed()
     after = _score(classifier, val, engine)
     result = {
+        "head_id": head["id"],
         "before": before,
         "after": after,
         "best_epoch": fitted.best_epoch + 1,
@@ -96,16 +98,16 @@ def run(stage: FinetuneStage) -> dict:
 
 
 def _head_to_start_from(folder: Path) -> dict:
-    """What `head.json` says.
+    """What is known of the run's head.
 
     Raises:
         InputError: If there is none, or no rows are left to judge by.
     """
-    head = read_json(folder / "head.json", "head")
+    head = read_head(folder)
     if head["refitted"]:
         raise InputError(
             f"the head in {folder} was refitted on the validation images, which fine-tuning needs "
-            "to judge itself by; train it again without --refit"
+            "to judge itself by; train it again with --no-refit"
         )
     return head
 
@@ -146,10 +148,11 @@ def _save(
     from transfer.classifier import save_classifier
     from transfer.pictures.curves import plot_history
 
-    save_classifier(classifier, card, folder / "finetuned.keras")
+    members = {FINETUNE_RESULT: as_json(result).encode()}
+    save_classifier(classifier, card, folder / FINETUNED, members)
+    write_json(folder / FINETUNE_RESULT, result)
     fitted.save_csv(folder / "finetune-history.csv")
     plot_history(fitted.history, folder / "finetune-history.png", best_epoch=fitted.best_epoch)
-    write_json(folder / "finetune.json", result)
 
 
 def _say(result: dict, folder: Path) -> None:
@@ -157,7 +160,7 @@ def _say(result: dict, folder: Path) -> None:
     print(
         f"finetune: val accuracy {before['val_accuracy']:.4f} before, "
         f"{after['val_accuracy']:.4f} after, in {result['seconds']:.1f} s, "
-        f"in {folder / 'finetuned.keras'}"
+        f"in {folder / FINETUNED}"
     )
     if rank(after) >= rank(before):
         print(

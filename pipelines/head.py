@@ -1,17 +1,21 @@
 """The head stage: trains one head on cached features and exports the classifier."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 
 from cache import FeatureFile
+from cache.durable import whole_file
 from pipelines import features as features_stage
+from pipelines.models import CLASSIFIER, HEAD_MODEL, HEAD_RESULT
 from pipelines.progress import progress, waiting
-from pipelines.results import write_json
+from pipelines.results import as_json, write_json
+from pipelines.runs import check_replaced, remember
 from pipelines.samples import read_samples
 from pipelines.setup import Setup
 from transfer.backend.startup import import_keras
@@ -63,7 +67,11 @@ def run(stage: HeadStage) -> dict:
 
     Returns:
         What is also written to `head.json`: scores, options, the features' key.
+
+    Raises:
+        InputError: If the run was made from other data.
     """
+    check_replaced(stage.setup)
     with features_stage.open_features(stage.setup) as features:
         with waiting("reading the features"):
             data = read_training_data(stage.setup, features, stage.use_cuts)
@@ -174,23 +182,31 @@ def save(
     scores: "Evaluation",
     seconds: float,
 ) -> dict:
-    """Writes head, history, scores and classifier into the run's folder."""
+    """Writes head, history, scores and classifier into the run's folder.
+
+    The classifier's file holds all that stages read; with its renaming the new head is there, and
+    what is written after it is for people.
+    """
     import keras
 
+    from transfer.classifier import model_as_bytes
     from transfer.pictures.curves import plot_history
 
     # A copy without the optimizer, whose state would travel inside every exported classifier.
     head = keras.Model.from_config(model.get_config())
     head.set_weights(model.get_weights())
+    result = _result(stage, features, fitted, scores, seconds)
+    members = {HEAD_RESULT: as_json(result).encode(), HEAD_MODEL: model_as_bytes(head)}
     folder = stage.setup.run_folder
     folder.mkdir(parents=True, exist_ok=True)
     cuts = stage.use_cuts or features.cuts
-    head.save(folder / "head.keras")
+    export(stage.setup, features, cuts, head, folder / CLASSIFIER, members)
+    remember(stage, "head")
+    with whole_file(folder / HEAD_MODEL) as temporary:
+        temporary.write_bytes(members[HEAD_MODEL])
+    write_json(folder / HEAD_RESULT, result)
     fitted.save_csv(folder / "head-history.csv")
     plot_history(fitted.history, folder / "head-history.png", best_epoch=fitted.best_epoch)
-    export(stage.setup, features, cuts, head, folder / "classifier.keras")
-    result = _result(stage, features, fitted, scores, seconds)
-    write_json(folder / "head.json", result)
     print(
         f"head: val accuracy {result['val_accuracy']:.4f}, loss {result['val_loss']:.4f} "
         f"(epoch {result['best_epoch']} of {result['epochs']}) in {seconds:.1f} s, in {folder}"
@@ -205,6 +221,7 @@ def _result(
 ) -> dict:
     """What `head.json` says."""
     return {
+        "id": uuid4().hex,
         "features": features.key,
         "val_fraction": stage.setup.data.val_fraction,
         "test_fraction": stage.setup.data.test_fraction,
@@ -228,8 +245,18 @@ def export(
     cuts: tuple[str, ...],
     head: "keras.Model",
     path: Path,
+    members: Mapping[str, bytes],
 ) -> None:
-    """Joins backbone and head into one classifier that takes raw pixels, and saves it."""
+    """Joins backbone and head into one classifier that takes raw pixels, and saves it.
+
+    Args:
+        setup: What the features were made with.
+        features: The file that the head was trained on.
+        cuts: Those that the head sees.
+        head: From the features of one view to probabilities.
+        path: Where the classifier goes.
+        members: What its file holds as well, by name.
+    """
     from transfer.backbones.building import build_backbone
     from transfer.backbones.cuts import cut_backbone
     from transfer.classifier import ClassifierCard, build_classifier, save_classifier
@@ -245,4 +272,4 @@ def export(
     )
     with waiting("exporting the classifier"):
         backbone = cut_backbone(build_backbone(options), cuts)
-        save_classifier(build_classifier(backbone, head, options), card, path)
+        save_classifier(build_classifier(backbone, head, options), card, path, members)

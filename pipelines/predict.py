@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from cache.durable import whole_file
-from pipelines.results import print_table, read_json
+from pipelines.models import CLASSIFIER, FINETUNED, read_finetuned, read_head
+from pipelines.results import print_table
 from pipelines.scoring import predict_images, rank
 from pipelines.setup import Setup
 from transfer.backend.startup import import_keras
@@ -77,13 +78,15 @@ def run(stage: PredictStage) -> list[dict]:
 
 
 def default_model(run_folder: Path) -> Path:
-    """The run's fine-tuned classifier where it beats the head in validation, else the head's."""
-    head, tuned = (run_folder / name for name in ("head.json", "finetune.json"))
-    if tuned.exists():
-        before, after = read_json(head, "head"), read_json(tuned, "finetune")["after"]
-        if rank(after) < rank(before):
-            return run_folder / "finetuned.keras"
-    return run_folder / "classifier.keras"
+    """The run's fine-tuned classifier where it beats the head in validation, else the head's.
+
+    Raises:
+        InputError: If the run has none.
+    """
+    head = read_head(run_folder)
+    tuned = read_finetuned(run_folder, head, "predict")
+    better = tuned is not None and rank(tuned["after"]) < rank(head)
+    return run_folder / (FINETUNED if better else CLASSIFIER)
 
 
 def find_images(patterns: tuple[str, ...]) -> list[Path]:

@@ -8,6 +8,7 @@ import numpy as np
 from pipelines import features as features_stage
 from pipelines.head import TrainingData, read_training_data
 from pipelines.results import write_json
+from pipelines.runs import check_replaced
 from pipelines.setup import Setup
 from transfer.errors import InputError
 from transfer.heads.options import FitOptions, HeadOptions
@@ -50,9 +51,13 @@ def run(stage: RatesStage) -> dict:
 
     Returns:
         What is also written to `rates.json`: rates, losses, and the suggested rate.
+
+    Raises:
+        InputError: If the run was made from other data.
     """
     from transfer.pictures.curves import plot_rate_range
 
+    check_replaced(stage.setup)
     with features_stage.open_features(stage.setup) as features:
         data = read_training_data(stage.setup, features, stage.use_cuts)
         started = time.monotonic()

@@ -9,24 +9,17 @@ from rich.console import Console
 from rich.table import Table
 
 from cache.durable import whole_file
-from transfer.errors import InputError
+
+
+def as_json(values: Mapping[str, Any]) -> str:
+    """JSON that holds numbers only, no NaN."""
+    return json.dumps(values, indent=1, allow_nan=False, default=str) + "\n"
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes JSON that holds numbers only, no NaN; the file is whole or absent."""
+    """Writes `as_json`; the file is whole or absent."""
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1, allow_nan=False, default=str) + "\n")
-
-
-def read_json(path: Path, made_by: str) -> dict[str, Any]:
-    """Reads a result.
-
-    Raises:
-        InputError: If it is not there; names the stage that makes it.
-    """
-    if not path.is_file():
-        raise InputError(f"expected {path}, found none; run `transfer {made_by}` first")
-    return json.loads(path.read_text())
+        temporary.write_text(as_json(values))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from cache import FORMAT_VERSION, FeatureSpec, entry_path
 from pipelines.machine.file_index import FileIndex, index_path
 from pipelines.machine.parallel import Backend
+from pipelines.run_names import absolute, check_name, default_name
 from transfer.backbones.cuts import cut_patterns
 from transfer.backbones.options import BackboneOptions
 from transfer.backbones.preprocessing import VERSION as PREPROCESSING_VERSION
@@ -17,7 +18,7 @@ from transfer.backbones.table import find_backbone
 from transfer.backbones.weights import weights_digest
 from transfer.errors import InputError
 from transfer.extraction.engines import EngineKind, Precision, check_engine
-from transfer.images.sources import DataOptions, data_name, digest, is_named
+from transfer.images.sources import DataOptions, digest
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Setup:
     artifacts: Path = Path("artifacts")
     """Folder for everything that is written."""
     run: str | None = None
-    """Name of the folder under artifacts/runs; by default the recipe, or data and backbone."""
+    """Name of the folder under artifacts/runs; by default the recipe's, or of data, backbone and
+    some digits of the data's path. A run that is there gives the options that no flag gives; stages
+    after features go on with the last run unless other data or another backbone are named."""
     engine: EngineKind = "auto"
     """What runs the frozen backbone: Keras, or on a CPU OpenVINO, up to three times as fast, which
     auto takes for 2,000 images and more if the package openvino is installed. Features differ by
@@ -58,10 +61,14 @@ class Setup:
     default half of what is free."""
     rehash: bool = False
     """Read all images again to see whether they changed, also where size and times did not."""
+    replace: bool = False
+    """Go ahead where the run was made from other data, whose results are then replaced."""
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
         check_engine(self.engine, self.precision)
+        if self._named:
+            check_name(self._named)
         if self.jobs < 1:
             raise InputError(f"--jobs expects at least 1, received {self.jobs}")
         if self.extract_batch_size is not None and self.extract_batch_size < 1:
@@ -86,14 +93,12 @@ class Setup:
 
     def with_absolute_paths(self) -> "Setup":
         """The same for a process that works in another folder, or on another machine."""
-        data, weights = self.data.data, self.backbone.weights
-        if not is_named(self.data):
-            data = str(Path(data).expanduser().resolve())
+        weights = self.backbone.weights
         if weights not in ("imagenet", "none"):
             weights = str(Path(weights).resolve())
         return replace(
             self,
-            data=replace(self.data, data=data),
+            data=replace(self.data, data=absolute(self.data.data)),
             backbone=replace(self.backbone, weights=weights),
             artifacts=self.artifacts.resolve(),
         )
@@ -101,9 +106,17 @@ class Setup:
     @property
     def run_folder(self) -> Path:
         """Where heads, classifiers, scores and pictures of this run go."""
-        recipe = Path(self.recipe).stem if self.recipe else None
-        name = self.run or recipe or f"{data_name(self.data)}-{self.backbone.backbone}".lower()
-        return self.artifacts / "runs" / name
+        return self.runs / (self._named or default_name(self.data, self.backbone.backbone))
+
+    @property
+    def runs(self) -> Path:
+        """Folder of all runs."""
+        return self.artifacts / "runs"
+
+    @property
+    def _named(self) -> str | None:
+        """The run's name where somebody gave it one."""
+        return self.run or (Path(self.recipe).stem if self.recipe else None)
 
     @property
     def feature_store(self) -> Path:

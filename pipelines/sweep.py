@@ -15,6 +15,7 @@ from pipelines.head import HeadStage
 from pipelines.machine.parallel import in_parallel
 from pipelines.recipes import fill
 from pipelines.results import write_json
+from pipelines.runs import check_replaced
 from pipelines.samples import read_samples
 from pipelines.scoring import rank
 from pipelines.setup import Setup, flags_for
@@ -108,8 +109,10 @@ def run(stage: SweepStage) -> dict:
         What is also written to `sweep.json`: one entry a head, best first, and what was chosen.
 
     Raises:
-        InputError: If the search names an unknown option or a value of the wrong kind.
+        InputError: If the search names an unknown option or a value of the wrong kind. If the run
+            was made from other data.
     """
+    check_replaced(stage.setup)
     trials = read_trials(stage)
     plan = Plan(stage.rungs, stage.keep, stage.seeds, stage.folds)
     groups = list(_groups(trials, plan))
@@ -214,7 +217,10 @@ def _save(
             model = head_stage.refit(chosen, features, fitted.best_epoch + 1)
         saved = head_stage.save(chosen, features, model, fitted, scores, seconds)
         if flags := flags_for(saved["backbone"], stage.setup.backbone):
-            print(f"sweep: evaluate and finetune take the chosen head with {flags}")
+            print(
+                f"sweep: evaluate and finetune take the chosen head with {flags}, or with "
+                f"--run {stage.setup.run_folder.name} alone"
+            )
         rows = np.flatnonzero(features_stage.split_of(features, winner.setup.data) == "test")
         told = {name: saved[name] for name in ("val_accuracy", "val_loss", "refitted")}
         if not len(rows):

@@ -1,11 +1,17 @@
 """The classifier: backbone and head as one model that takes raw pixels."""
 
 import json
+import os
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 
@@ -19,6 +25,9 @@ if TYPE_CHECKING:
 
 CARD = "classifier.json"
 """Member of the `.keras` archive (a zip file) that holds the `ClassifierCard`."""
+_WRITING = ".writing-"
+"""Begins the name of a file that is not whole yet."""
+_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -76,17 +85,44 @@ def build_classifier(
     return keras.Model(images, outputs, name="classifier")
 
 
-def save_classifier(model: "keras.Model", card: ClassifierCard, path: Path) -> None:
-    """Saves model and card as one `.keras` file, whole or not at all."""
+def save_classifier(
+    model: "keras.Model",
+    card: ClassifierCard,
+    path: Path,
+    members: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
+    """Saves model, card and further members as one `.keras` file, whole or not at all.
+
+    Of several processes that save at once, one wins whole.
+
+    Args:
+        model: From `build_classifier`.
+        card: What goes into the file as `classifier.json`.
+        path: Its name ends in `.keras`.
+        members: Content by the name that it has inside the file; Keras overlooks it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{path.name}")
+    _remove_leftovers(path)
+    temporary = path.with_name(f"{_WRITING}{uuid4().hex}-{path.name}")
     try:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(CARD, json.dumps(asdict(card), indent=1))
+            for name, content in members.items():
+                archive.writestr(name, content)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what killed processes left; no file is being written for a day."""
+    for temporary in path.parent.glob(f"{_WRITING}*-{path.name}"):
+        with suppress(OSError):  # another process may have been as quick
+            if time.time() - temporary.stat().st_mtime > _DAY:
+                temporary.unlink()
 
 
 def load_classifier(path: Path) -> tuple["keras.Model", ClassifierCard]:
@@ -107,6 +143,25 @@ def read_card(path: Path) -> ClassifierCard:
     Raises:
         InputError: If the file is missing or no classifier of ours.
     """
+    (text,) = read_members(path, CARD)
+    values: dict = json.loads(text)
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return ClassifierCard(**(values | lists))
+
+
+def read_members(path: Path, *names: str) -> list[bytes]:
+    """Reads what else a saved classifier holds, without Keras.
+
+    Args:
+        path: Of the classifier.
+        names: As they were given to `save_classifier`.
+
+    Returns:
+        The content of each, of one file, even while another is saved in its place.
+
+    Raises:
+        InputError: If the file is missing or does not hold all of them.
+    """
     if not path.is_file():
         raise InputError(
             f"expected a classifier at {path}, found none; "
@@ -114,14 +169,30 @@ def read_card(path: Path) -> ClassifierCard:
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            values: dict = json.loads(archive.read(CARD))
+            return [archive.read(name) for name in names]
     except (zipfile.BadZipFile, KeyError):
         raise InputError(
-            f"{path} is no classifier saved by this project (no {CARD} inside); "
+            f"{path} is no classifier saved by this project (no {' and '.join(names)} inside); "
             "expected a classifier.keras or finetuned.keras of a run"
         ) from None
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return ClassifierCard(**(values | lists))
+
+
+def model_as_bytes(model: "keras.Model") -> bytes:
+    """A model as a `.keras` file, to be a member of another."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        model.save(path)
+        return path.read_bytes()
+
+
+def model_from_bytes(content: bytes) -> "keras.Model":
+    """Loads what `model_as_bytes` gave; code inside is never run (safe mode)."""
+    import keras
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        path.write_bytes(content)
+        return keras.models.load_model(path, safe_mode=True, compile=False)
 
 
 def as_probabilities(outputs: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ under the names in their first lines.
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,11 +57,11 @@ def stages_of(command):
     if program == "transfer":
         return [(words[0], words[1:])] if words and words[0] != "--help" else []
     # What make says it would do; neither variables nor switches of a make around the tests count.
-    done_before = ["--old-file=setup", "--old-file=setup-dev"]
-    dry_run = ["make", "--dry-run", *done_before, "VENV=.venv", *words]
-    done = subprocess.run(
-        dry_run, cwd=PROJECT, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True
-    )
+    # It is run where the reader is, for it looks there for the last run.
+    make = ["make", f"--makefile={PROJECT / 'Makefile'}", "--dry-run", "VENV=.venv"]
+    done_before = ("setup", "setup-dev", ".venv-bench/.installed")
+    dry_run = [*make, *(f"--old-file={one}" for one in done_before), *words]
+    done = subprocess.run(dry_run, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     lines = re.findall(r"^\.venv/bin/transfer (.*)$", done.stdout, re.MULTILINE)
     return [(stage, flags) for stage, *flags in map(words_of, lines)]
@@ -163,7 +164,8 @@ def is_bundled(options):
     """Whether a stage's data are here, or it needs none."""
     if options is None:
         return False
-    return not hasattr(options, "setup") or options.setup.data.data in BUNDLED
+    bundled = {Path(data).resolve() for data in BUNDLED}  # a run remembers absolute paths
+    return not hasattr(options, "setup") or Path(options.setup.data.data).resolve() in bundled
 
 
 def with_a_key(flags, place):

@@ -53,7 +53,10 @@ def test_a_pipe_gets_no_progress_bar(trained, place):
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    assert len(done.stdout.splitlines()) == 1
+    assert [line[:21] for line in done.stdout.splitlines()] == [
+        "features: goes on wit",
+        "features: 48 images x",
+    ]
 
 
 def test_archives_give_what_their_folder_gives(place, tmp_path):

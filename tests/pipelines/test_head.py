@@ -49,7 +49,7 @@ def test_a_refitted_head_keeps_its_honest_score_and_is_not_fine_tuned(place, cap
         scores.append((result["val_accuracy"], pytest.approx(result["val_loss"], abs=1e-4)))
     assert scores[0] == scores[1]
     assert result["refitted"]
-    assert "without --refit" in refused(capsys, "finetune", *arguments)
+    assert "--no-refit" in refused(capsys, "finetune", *arguments)
 
 
 def test_spatial_features_and_a_sigmoid_head(place):

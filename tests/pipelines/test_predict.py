@@ -2,13 +2,13 @@
 
 import csv
 import json
+import zipfile
 
 import numpy as np
 import pytest
 
 from pipelines.cli import main
 from pipelines.predict import default_model
-from pipelines.results import write_json
 from tests.pipelines.small_runs import photographs, refused
 
 
@@ -46,6 +46,12 @@ def test_predict_names_files_that_are_no_images(trained, place, tmp_path, capsys
     assert "found none" in refused(capsys, *arguments, str(tmp_path / "*.webp"))
 
 
+def keep(path, member, values):
+    """Writes what is asked of a saved classifier here: a result inside of it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(member, json.dumps(values))
+
+
 @pytest.mark.parametrize(
     ("after", "chosen"),
     [
@@ -57,8 +63,10 @@ def test_predict_names_files_that_are_no_images(trained, place, tmp_path, capsys
     ],
 )
 def test_predict_takes_the_better_classifier(tmp_path, after, chosen):
-    write_json(tmp_path / "head.json", {"val_accuracy": 0.9, "val_loss": 0.3})
+    head = {"id": "one", "val_accuracy": 0.9, "val_loss": 0.3}
+    keep(tmp_path / "classifier.keras", "head.json", head)
     if after:
         scores = {"val_accuracy": after[0], "val_loss": after[1]}
-        write_json(tmp_path / "finetune.json", {"after": scores})
+        tuned = {"head_id": "one", "after": scores}
+        keep(tmp_path / "finetuned.keras", "finetune.json", tuned)
     assert default_model(tmp_path) == tmp_path / chosen

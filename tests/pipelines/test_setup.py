@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.run_names import default_name
 from pipelines.setup import Setup
 from transfer.backbones.options import BackboneOptions
+from transfer.errors import InputError
 from transfer.images.sources import DataOptions
 
 
@@ -87,6 +89,14 @@ def test_contents_change_the_key_and_places_do_not(setup, tmp_path):
 def test_the_run_folder_is_named_by_run_recipe_or_data(setup):
     runs = Path("artifacts") / "runs"
     setup = replace(setup, artifacts=Path("artifacts"))
-    assert setup.run_folder == runs / "photos-mobilenetv2"
+    assert setup.run_folder == runs / default_name(setup.data, "MobileNetV2")
     assert replace(setup, recipe="my/mine.toml").run_folder == runs / "mine"
     assert replace(setup, recipe="demo", run="try 2").run_folder == runs / "try 2"
+
+
+@pytest.mark.parametrize(
+    "named", [{"run": "latest"}, {"run": "../x"}, {"run": ".."}, {"recipe": "my/latest.toml"}]
+)
+def test_what_is_no_name_of_a_folder_is_refused(setup, named):
+    with pytest.raises(InputError, match="give another --run"):
+        replace(setup, **named)

@@ -73,7 +73,8 @@ def result_of(place, run, name="sweep.json"):
 def without_seconds(value):
     """A result but for what another run need not repeat."""
     if isinstance(value, dict):
-        return {name: without_seconds(one) for name, one in value.items() if name != "seconds"}
+        left_out = ("seconds", "id")
+        return {name: without_seconds(one) for name, one in value.items() if name not in left_out}
     return [without_seconds(one) for one in value] if isinstance(value, list) else value
 
 
@@ -94,12 +95,12 @@ def swept(place):
 @pytest.fixture
 def quick(monkeypatch):
     """Leaves out classifier and pictures, a second of work each, where nothing asks for them."""
-    leave_out_classifier_and_pictures(monkeypatch)
+    monkeypatch.setattr("pipelines.head.export", lambda *args: None)
+    leave_out_pictures(monkeypatch)
 
 
-def leave_out_classifier_and_pictures(monkeypatch):
+def leave_out_pictures(monkeypatch):
     for name in (
-        "pipelines.head.export",
         *(f"transfer.pictures.curves.plot_{what}" for what in ("history", "rungs")),
         "transfer.pictures.leaderboard.plot_leaderboard",
         "transfer.pictures.parameters.plot_parameters",
@@ -191,7 +192,7 @@ def alone(swept, place):
     words = ["--learning-rate", str(fit["learning_rate"]), "--epochs", "5", "--refit"]
     words += ["--class-weights", fit["class_weights"]]
     with pytest.MonkeyPatch.context() as patched:
-        leave_out_classifier_and_pictures(patched)
+        leave_out_pictures(patched)
         said_by("head", *options(place, "alone", *words))
     return result_of(place, "alone", "head.json")
 
@@ -439,9 +440,10 @@ def test_one_leaderboard_over_several_feature_files(place, capsys):
     # The winner's own setup went into the export, and is what the other stages ask for.
     exported = ["--models", str(place / "runs" / "entries" / "classifier.keras")]
     own = ["--image-size", "40", "--views", "identity", "flip"]
-    assert f"take the chosen head with {' '.join(own)}" in said
+    assert f"take the chosen head with {' '.join(own)}, or with --run entries alone" in said
+    said_by("evaluate", "--artifacts", str(place), "--run", "entries", "--no-pictures")
     refusal = refused(capsys, "evaluate", *options(place, "entries", *exported))
-    assert f"give {' '.join(own)}" in refusal
+    assert "give --image-size 40" in refusal  # the views are the run's, no flag says others
     own.append("--no-pictures")
     said_by("evaluate", *options(place, "entries", *own, *exported, "--split", "val"))
     models = result_of(place, "entries", "evaluation-val.json")["models"]

@@ -1,6 +1,7 @@
 """The exported classifier says what the cached path says, anywhere, from raw pixels."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,7 @@ from transfer.classifier import (
     build_classifier,
     load_classifier,
     read_card,
+    read_members,
     save_classifier,
     top_classes,
 )
@@ -151,6 +153,96 @@ def test_a_failed_save_leaves_the_old_file(saved, monkeypatch):
         save_classifier(model, card(), saved[0])
     assert saved[0].read_bytes() == before
     assert not list(saved[0].parent.glob(".writing*"))
+
+
+class Stub:
+    """In place of a model: writes a file as Keras does, after something else has happened."""
+
+    def __init__(self, before=lambda: None):
+        self.save = lambda path: (before(), zipfile.ZipFile(path, "w").close())
+
+
+def test_members_travel_in_the_file_and_are_read_without_keras(tmp_path):
+    path = tmp_path / "classifier.keras"
+    save_classifier(Stub(), card(), path, {"notes.json": b"{}", "array": b"\x00\x01"})
+    assert read_members(path, "array", "notes.json") == [b"\x00\x01", b"{}"]
+    assert read_card(path) == card()
+    with pytest.raises(InputError, match=r"no nothing inside"):
+        read_members(path, "nothing")
+
+
+def test_of_two_that_save_at_once_one_wins_whole(tmp_path):
+    path = tmp_path / "classifier.keras"
+
+    def other():
+        save_classifier(Stub(), card(), path, {"who": b"other"})
+
+    save_classifier(Stub(before=other), card(), path, {"who": b"one"})
+    assert read_members(path, "who") == [b"one"]
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_a_kill_left_a_day_ago_is_removed(tmp_path):
+    old, new, others = (
+        tmp_path / f".writing-{name}.keras" for name in ("1-model", "2-model", "1-other")
+    )
+    for leftover in (old, new, others):
+        leftover.touch()
+    for leftover in (old, others):
+        os.utime(leftover, (0, 0))
+    save_classifier(Stub(), card(), tmp_path / "model.keras")
+    assert not old.exists() and new.exists() and others.exists()
+
+
+KILLED = """
+import os, signal, sys, zipfile
+from pathlib import Path
+from transfer.classifier import ClassifierCard, read_members, save_classifier
+
+path = Path(sys.argv[1])
+card = ClassifierCard(("a", "b"), "VGG16", (32, 32), ("top",), "avg")
+
+class Stub:
+    def save(self, path):
+        zipfile.ZipFile(path, "w").close()
+
+def save(content):
+    save_classifier(Stub(), card, path, {"content": content})
+
+def die_at(number):
+    done = 0
+    def count(event, arguments):
+        nonlocal done
+        if arguments and str(path.parent) in str(arguments[0]):
+            done += 1
+            if done == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(count)
+
+save(b"old")
+for step in range(1, 1000):
+    child = os.fork()
+    if not child:
+        die_at(step)
+        save(b"new")
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), read_members(path, "content")[0].decode())
+    if not status:
+        break
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_killed_before_any_change_of_the_disk_the_file_is_the_old_or_the_new_one(tmp_path):
+    """At each time that a file is opened, renamed or removed."""
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "run" / "classifier.keras")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [code for code, _ in lines] == ["-9"] * (len(lines) - 1) + ["0"]
+    contents = [content for _, content in lines]
+    assert contents == sorted(contents, reverse=True)  # old up to the renaming, then new
+    assert contents.count("old") >= 4 and contents[-1] == "new"
 
 
 def test_sigmoid_outputs_get_two_columns():

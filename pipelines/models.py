@@ -1,0 +1,70 @@
+"""The models of a run: each file holds what was found of it, and which others belong to it.
+
+`classifier.keras` holds the head alone as well, and its options and scores, with an id of its own;
+`finetuned.keras` says with which head it began. A file is replaced in one step, so that what is
+read belongs together, whatever was interrupted. The loose files beside them are for people.
+"""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transfer.backend.startup import import_keras
+from transfer.classifier import model_from_bytes, read_members
+from transfer.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+CLASSIFIER = "classifier.keras"
+FINETUNED = "finetuned.keras"
+HEAD_RESULT = "head.json"
+"""In the classifier: the head's id, options and scores, and the features' key."""
+HEAD_MODEL = "head.keras"
+"""In the classifier: the head alone, from features to probabilities."""
+FINETUNE_RESULT = "finetune.json"
+"""In the fine-tuned model: its scores, and the id of the head that it began with."""
+
+
+def read_head(run_folder: Path) -> dict[str, Any]:
+    """What is known of a run's head.
+
+    Raises:
+        InputError: If the run has none.
+    """
+    (result,) = read_members(run_folder / CLASSIFIER, HEAD_RESULT)
+    return json.loads(result)
+
+
+def load_head(run_folder: Path) -> tuple[dict[str, Any], "keras.Model"]:
+    """A run's head, and what is known of it.
+
+    Returns:
+        As `read_head`, and the model from features to probabilities.
+
+    Raises:
+        InputError: If the run has none.
+    """
+    result, model = read_members(run_folder / CLASSIFIER, HEAD_RESULT, HEAD_MODEL)
+    import_keras()
+    return json.loads(result), model_from_bytes(model)
+
+
+def read_finetuned(run_folder: Path, head: dict[str, Any], stage: str) -> dict[str, Any] | None:
+    """What is known of a run's fine-tuned model, if there is one that began with this head.
+
+    Args:
+        run_folder: The run's folder.
+        head: From `read_head`.
+        stage: Who says so where it began with another.
+    """
+    path = run_folder / FINETUNED
+    if not path.exists():
+        return None
+    with suppress(InputError):  # a file without the member is of an earlier version
+        result: dict[str, Any] = json.loads(read_members(path, FINETUNE_RESULT)[0])
+        if result["head_id"] == head["id"]:
+            return result
+    print(f"{stage}: {path} belongs to an older head and is not used; run `transfer finetune`")
+    return None
