@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from cache import FeatureFile
-from pipelines.features import open_features, split_of
+from pipelines.features import open_features, say_unjudged, split_of
 from pipelines.finetune import check_trained_on, load_rows_of
 from pipelines.head import predict_samples
 from pipelines.results import print_table, read_json, write_json
@@ -51,12 +51,14 @@ def run(stage: EvaluateStage) -> dict:
     import_keras()
     with open_features(stage.setup) as features:
         check_trained_on(features, head, stage.setup)
-        rows = np.flatnonzero(split_of(features, stage.setup.data) == stage.split)
+        split = split_of(features, stage.setup.data)
+        rows = np.flatnonzero(split == stage.split)
         if not len(rows):
             raise InputError(
                 f"--split {stage.split} has no images in this data; choose another split, "
                 "or carve one with --val-fraction or --test-fraction"
             )
+        say_unjudged("evaluate", features, split, (stage.split,))
         probabilities = {"head": _head_probabilities(stage.setup, features, head["cuts"], rows)}
         paths = _classifiers(stage, folder)
         images = None

@@ -18,6 +18,7 @@ from transfer.backend.startup import import_keras
 from transfer.heads.fitting import Fitted, check_validation
 from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
+from transfer.images.sources import how_split
 
 if TYPE_CHECKING:
     import keras
@@ -65,6 +66,8 @@ def run(stage: HeadStage) -> dict:
         What is also written to `head.json`: scores, options, the features' key.
     """
     with features_stage.open_features(stage.setup) as features:
+        split = features_stage.split_of(features, stage.setup.data)
+        features_stage.say_unjudged("head", features, split, ("val",))
         with waiting("reading the features"):
             data = read_training_data(stage.setup, features, stage.use_cuts)
         started = time.monotonic()
@@ -206,8 +209,7 @@ def _result(
     """What `head.json` says."""
     return {
         "features": features.key,
-        "val_fraction": stage.setup.data.val_fraction,
-        "test_fraction": stage.setup.data.test_fraction,
+        **how_split(stage.setup.data),
         "backbone": asdict(stage.setup.backbone),
         "cuts": list(stage.use_cuts or features.cuts),
         "class_names": list(features.class_names),

@@ -17,6 +17,7 @@ from transfer.backbones.table import find_backbone
 from transfer.backbones.weights import weights_digest
 from transfer.errors import InputError
 from transfer.extraction.engines import EngineKind, Precision, check_engine
+from transfer.images.groups import is_csv
 from transfer.images.sources import DataOptions, data_name, digest, is_named
 
 
@@ -86,14 +87,16 @@ class Setup:
 
     def with_absolute_paths(self) -> "Setup":
         """The same for a process that works in another folder, or on another machine."""
-        data, weights = self.data.data, self.backbone.weights
+        data, group, weights = self.data.data, self.data.group, self.backbone.weights
         if not is_named(self.data):
             data = str(Path(data).expanduser().resolve())
+        if group is not None and is_csv(group):
+            group = str(Path(group).expanduser().resolve())
         if weights not in ("imagenet", "none"):
             weights = str(Path(weights).resolve())
         return replace(
             self,
-            data=replace(self.data, data=data),
+            data=replace(self.data, data=data, group=group),
             backbone=replace(self.backbone, weights=weights),
             artifacts=self.artifacts.resolve(),
         )

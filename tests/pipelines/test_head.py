@@ -67,6 +67,19 @@ def test_other_shares_of_validation_need_no_other_features(trained, place, capsy
     assert {path.name for path in (place / "artifacts" / "features").iterdir()} == before
     said = refused(capsys, "evaluate", *options(place, "--val-fraction", "0.3", "--run", "shares"))
     assert "trained with --val-fraction 0.4" in said
+    said = refused(capsys, "evaluate", *options(place, *more, "--group", r"(\w)\."))
+    assert r"and no --group, received" in said and r"and --group (\w)\.; give" in said
+
+
+def test_a_head_of_older_splits_is_refused(trained, place, capsys):
+    (place / "artifacts/runs/older").mkdir()
+    head = json.loads((trained / "head.json").read_text())
+    del head["split_rule"]
+    (place / "artifacts/runs/older/head.json").write_text(json.dumps(head))
+    for stage in ("evaluate", "finetune"):
+        said = refused(capsys, stage, *options(place, "--run", "older"))
+        assert "splits of rule 1" in said and "train it again" in said
+        assert len(said.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
