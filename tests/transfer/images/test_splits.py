@@ -75,6 +75,21 @@ def test_whole_shares_are_whole(fraction, tens):
     assert set(counts) == {round(10 * fraction) * tens}
 
 
+@pytest.mark.parametrize("dither", [0, 2**64 - 1])
+def test_whole_shares_are_whole_whatever_the_dither(dither, monkeypatch):
+    from transfer.images.draws import draw
+
+    monkeypatch.setattr(
+        "transfer.images.splits.draw", lambda *words: draw(*words) if words[1:] else dither
+    )
+    ids, labels, classes = of_sizes([10, 30, 100, 1000])
+    for val, test in ((0.1, 0.7), (0.7, 0.2), (0.2, 0.1), (0.6, 0.3), (0.3, 0.3)):
+        split = split_of(ids, labels, val=val, test=test, classes=classes)
+        for name, share in (("val", val), ("test", test)):
+            counts = np.bincount(labels[split == name], minlength=4)
+            assert counts.tolist() == [round(share * size) for size in (10, 30, 100, 1000)]
+
+
 def test_many_small_classes_have_their_share_on_average():
     ids, labels, classes = of_sizes([4] * 2000)
     split = split_of(ids, labels, val=0.1, test=0.15, classes=classes)
