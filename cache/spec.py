@@ -15,8 +15,8 @@ class FeatureSpec:
     """Everything that can change a value in a feature file, and nothing else.
 
     Batch size, device, paths, engine and worker counts are left out on purpose: they do not
-    change what is computed. Nor do the shares of validation and test rows, which are carved out
-    when a file is read. No field has a default, so that none can be forgotten.
+    change what is computed. Nor do the shares and groups of validation and test rows, which are
+    carved out when a file is read. No field has a default, so that none can be forgotten.
 
     Attributes:
         data: Content digest of the source of images, hex.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pipelines.features import open_features, split_of
+from pipelines.features import open_features, say_unjudged, split_of
 from pipelines.finetune import check_trained_on, load_rows_of
 from pipelines.head import predict_samples
 from pipelines.model_names import named, picture_names
@@ -50,12 +50,14 @@ def run(stage: EvaluateStage) -> dict:
     head, model = load_head(folder)
     with open_features(stage.setup) as features:
         check_trained_on(features, head, stage.setup)
-        rows = np.flatnonzero(split_of(features, stage.setup.data) == stage.split)
+        split = split_of(features, stage.setup.data)
+        rows = np.flatnonzero(split == stage.split)
         if not len(rows):
             raise InputError(
                 f"--split {stage.split} has no images in this data; choose another split, "
                 "or carve one with --val-fraction or --test-fraction"
             )
+        say_unjudged("evaluate", features, split, (stage.split,))
         (samples,) = read_samples(features, [rows], tuple(head["cuts"]), stage.setup.memory_budget)
         probabilities = {"head": predict_samples(model, samples)}
         tuned = read_finetuned(folder, head, "evaluate") is not None

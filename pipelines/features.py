@@ -11,6 +11,12 @@ from cache.store import read_about
 from pipelines.runs import check_replaced, remember
 from pipelines.setup import Setup
 from transfer.images.sources import DataOptions, carve
+from transfer.images.splits import classes_without
+
+JUDGES = {"val": "validation", "test": "test"}
+"""Splits that classes are judged by, and what their images are called."""
+FEW = 3
+"""Classes that are named where many could be."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ def run(stage: FeaturesStage) -> Path:
     with _open(stage.setup, spec) as features:
         if cached:
             print(f"features: {describe(features)}, cached in {features.path}")
+        say_unjudged("features", features, split_of(features, stage.setup.data))
         remember(stage, "features")
         return features.path
 
@@ -88,6 +95,28 @@ def split_of(features: FeatureFile, options: DataOptions) -> np.ndarray:
     """
     given = features.given_split
     return carve(features.ids, features.labels, features.class_names, given, options)
+
+
+def say_unjudged(
+    stage: str, features: FeatureFile, split: np.ndarray, names: tuple[str, ...] = tuple(JUDGES)
+) -> None:
+    """Prints a line about classes without images to judge them by, where others have some.
+
+    Args:
+        stage: Says it.
+        features: Of the images.
+        split: `(rows,)` of "train", "val" and "test".
+        names: The splits in question.
+    """
+    lacks = []
+    for name in names:
+        lacking = classes_without(split == name, features.labels, features.class_names)
+        if lacking and np.any(split == name):  # else nobody asked for such images
+            few = ", ".join(lacking[:FEW]) + ", ..." * (len(lacking) > FEW)
+            lacks.append(f"{len(lacking)} have no {JUDGES[name]} image ({few})")
+    if lacks:
+        num_classes = len(features.class_names)
+        print(f"{stage}: of {num_classes} classes {' and '.join(lacks)} and cannot be judged")
 
 
 def describe(features: FeatureFile) -> str:

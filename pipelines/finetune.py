@@ -23,7 +23,7 @@ from transfer.finetuning.augmentation import AugmentOptions
 from transfer.heads.fitting import Fitted
 from transfer.heads.options import FitOptions
 from transfer.images.imageset import ImageSet
-from transfer.images.sources import load_as_given
+from transfer.images.sources import how_split, load_as_given
 
 if TYPE_CHECKING:
     import keras
@@ -173,8 +173,8 @@ def check_trained_on(features: FeatureFile, head: dict, setup: Setup) -> None:
     """Refuses a head that was trained on other features, or on other rows of them.
 
     Raises:
-        InputError: If the head's key is not that of the features, or the shares of validation
-            and test rows are not those of the options.
+        InputError: If the head's key is not that of the features, or the rows of its splits were
+            carved out by other shares, groups or rules.
     """
     folder = setup.run_folder
     if features.key != head["features"]:
@@ -184,13 +184,27 @@ def check_trained_on(features: FeatureFile, head: dict, setup: Setup) -> None:
             f"the head in {folder} was trained on features {head['features'][:16]}, the options "
             f"given ask for {features.key[:16]}; {cure}"
         )
-    trained = head["val_fraction"], head["test_fraction"]
-    given = setup.data.val_fraction, setup.data.test_fraction
-    if trained != given and not np.any(features.given_split == "val"):  # else nothing is carved
+    if np.any(features.given_split == "val"):  # nothing is carved
+        return
+    given = how_split(setup.data)
+    trained = {name: head.get(name) for name in given}
+    if trained["split_rule"] != given["split_rule"]:
         raise InputError(
-            f"the head in {folder} was trained with --val-fraction {trained[0]} --test-fraction "
-            f"{trained[1]}, received {given[0]} and {given[1]}; give the same, or train it again"
+            f"the head in {folder} was trained on splits of rule {trained['split_rule'] or 1}, by "
+            f"which other images are for testing than by rule {given['split_rule']} of now; "
+            "train it again"
         )
+    if trained != given:
+        raise InputError(
+            f"the head in {folder} was trained with {_in_words(trained)}, received "
+            f"{_in_words(given)}; give the same, or train it again"
+        )
+
+
+def _in_words(split: dict) -> str:
+    group = "no --group" if split["group"] is None else f"--group {split['group']}"
+    shares = f"--val-fraction {split['val_fraction']} --test-fraction {split['test_fraction']}"
+    return f"{shares} and {group}"
 
 
 def load_rows_of(features: FeatureFile, setup: Setup) -> ImageSet:

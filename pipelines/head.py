@@ -22,6 +22,7 @@ from transfer.backend.startup import import_keras
 from transfer.heads.fitting import Fitted, check_validation
 from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
+from transfer.images.sources import how_split
 
 if TYPE_CHECKING:
     import keras
@@ -73,6 +74,8 @@ def run(stage: HeadStage) -> dict:
     """
     check_replaced(stage.setup)
     with features_stage.open_features(stage.setup) as features:
+        split = features_stage.split_of(features, stage.setup.data)
+        features_stage.say_unjudged("head", features, split, ("val",))
         with waiting("reading the features"):
             data = read_training_data(stage.setup, features, stage.use_cuts)
         started = time.monotonic()
@@ -223,8 +226,7 @@ def _result(
     return {
         "id": uuid4().hex,
         "features": features.key,
-        "val_fraction": stage.setup.data.val_fraction,
-        "test_fraction": stage.setup.data.test_fraction,
+        **how_split(stage.setup.data),
         "backbone": asdict(stage.setup.backbone),
         "cuts": list(stage.use_cuts or features.cuts),
         "class_names": list(features.class_names),

@@ -18,6 +18,7 @@ from transfer.backbones.table import find_backbone
 from transfer.backbones.weights import weights_digest
 from transfer.errors import InputError
 from transfer.extraction.engines import EngineKind, Precision, check_engine
+from transfer.images.groups import is_csv
 from transfer.images.sources import DataOptions, digest
 
 
@@ -93,12 +94,14 @@ class Setup:
 
     def with_absolute_paths(self) -> "Setup":
         """The same for a process that works in another folder, or on another machine."""
-        weights = self.backbone.weights
+        group, weights = self.data.group, self.backbone.weights
+        if group is not None and is_csv(group):
+            group = str(Path(group).expanduser().resolve())
         if weights not in ("imagenet", "none"):
             weights = str(Path(weights).resolve())
         return replace(
             self,
-            data=replace(self.data, data=absolute(self.data.data)),
+            data=replace(self.data, data=absolute(self.data.data), group=group),
             backbone=replace(self.backbone, weights=weights),
             artifacts=self.artifacts.resolve(),
         )

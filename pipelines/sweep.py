@@ -165,17 +165,23 @@ def read_trials(stage: SweepStage) -> list[Trial]:
 
 
 def _groups(trials: Sequence[Trial], plan: Plan) -> Iterator[Group]:
-    """Opens, or makes, the features of each trial, and groups those on the same."""
+    """Opens, or makes, the features of each trial, and groups those on the same.
+
+    Says once which classes cannot be judged, for the images are the same in all features.
+    """
     places: dict[Any, list[Trial]] = {}
     for trial in trials:
         places.setdefault((trial.setup, trial.use_cuts), []).append(trial)
-    for (setup, use_cuts), here in places.items():
+    for number, ((setup, use_cuts), here) in enumerate(places.items()):
         with features_stage.open_features(setup) as features:
             shape = features.joined_shape(use_cuts)[len(setup.backbone.views) > 1 :]
             split = features_stage.split_of(features, setup.data)
-            for folds in {1, plan.folds}:  # the winner is trained and judged on the usual split
-                for _, val in fold_rows(split, features.labels, folds):
+            for folds in sorted({1, plan.folds}):  # the winner is judged on the usual split
+                for _, val in fold_rows(features, setup.data, folds):
                     check_validation(len(val))
+                    split[val] = "val"
+            if number == 0:
+                features_stage.say_unjudged("sweep", features, split)
             key, num_classes = features.key, len(features.class_names)
         import_keras()
         for trial in here:

@@ -16,7 +16,7 @@ backbone = transfer.build_backbone(options)
 sums = [layer.name for layer in backbone.layers if layer.name.endswith("_add")]
 print(f"{len(backbone.layers)} layers; residual sums: {', '.join(sums)}")
 
-images = transfer.load(transfer.DataOptions("digits", limit_per_class=40))
+images = transfer.load(transfer.DataOptions("digits", limit_per_class=40, val_fraction=0.25))
 features = transfer.extract(images, options)
 train, val = (np.flatnonzero(images.split == name) for name in ("train", "val"))
 

@@ -20,11 +20,13 @@ from pipelines.sweeping.journal import Entry, Journal
 from pipelines.sweeping.trials import Group
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
+from transfer.images.sources import DataOptions, groups_in
+from transfer.images.splits import assign_folds
 
 if TYPE_CHECKING:
     from transfer.heads.bank import HeadBank
 
-FORMAT = 1
+FORMAT = 2
 """Of the journal; raised where older entries would go on differently."""
 
 
@@ -172,7 +174,7 @@ def load_fold(group: Group, plan: Plan, fold: int) -> TrainingData:
     """Training and validation rows of a fold; those of the last call are kept in memory.
 
     Raises:
-        InputError: If a class has fewer images than there are folds.
+        InputError: As `fold_rows`.
     """
     trial = group.trials[0]
     return _load(trial.setup, group.features, trial.use_cuts, plan.folds, fold)
@@ -187,8 +189,7 @@ def forget_folds() -> None:
 def _load(setup: Setup, key: str, use_cuts: tuple[str, ...], folds: int, fold: int) -> TrainingData:
     forget_folds()  # the last one goes before the next is read
     features = FeatureFile(entry_path(setup.feature_store, key), key)
-    split = split_of(features, setup.data)
-    rows = fold_rows(split, features.labels, folds)[fold]
+    rows = fold_rows(features, setup.data, folds)[fold]
     data = read_training_data(setup, features, use_cuts, rows)
     if isinstance(data.train.features, np.ndarray):  # else it is read as long as heads train
         features.close()
@@ -196,35 +197,41 @@ def _load(setup: Setup, key: str, use_cuts: tuple[str, ...], folds: int, fold: i
 
 
 def fold_rows(
-    split: np.ndarray, labels: np.ndarray, folds: int
+    features: FeatureFile, options: DataOptions, folds: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rows to train on and rows to judge by, per fold; never rows of the test split.
 
     Args:
-        split: `(rows,)` of "train", "val" and "test".
-        labels: `(rows,)` integers.
-        folds: 1 for the split itself, else each row but those of test is judged by once.
+        features: Of the images.
+        options: How they are split.
+        folds: 1 for the split itself, else each row but those of test is judged by once, if its
+            class has others to train on.
 
     Returns:
         Per fold increasing row numbers, of training and validation.
 
     Raises:
-        InputError: If a class has fewer images than there are folds.
+        InputError: If there are fewer images, or groups of them, than folds.
     """
+    split = split_of(features, options)
     if folds == 1:
         return [(np.flatnonzero(split == "train"), np.flatnonzero(split == "val"))]
-    from sklearn.model_selection import StratifiedKFold
-
     rows = np.flatnonzero(split != "test")
-    fewest = int(np.unique(labels[rows], return_counts=True)[1].min())
-    if fewest < folds:
-        raise InputError(
-            f"--folds expects at least one image of each class per fold, received {folds} folds "
-            f"and a class of {fewest} images; ask for fewer folds"
-        )
+    groups = groups_in(features.ids, options)
     # The same folds for all heads: they differ in nothing else.
-    folded = StratifiedKFold(folds, shuffle=True, random_state=0).split(rows, labels[rows])
-    return [(rows[train], rows[val]) for train, val in folded]
+    held_out = assign_folds(
+        features.ids[rows],
+        features.labels[rows],
+        features.class_names,
+        folds,
+        None if groups is None else groups[rows],
+    )
+    if empty := folds - len(np.unique(held_out[held_out >= 0])):
+        raise InputError(
+            f"--folds expects images to hold out in each fold, received {folds} folds of which "
+            f"{empty} have none; ask for fewer folds"
+        )
+    return [(rows[held_out != fold], rows[held_out == fold]) for fold in range(folds)]
 
 
 def numbers_of(plan: Plan, indices: Iterable[int]) -> list[int]:

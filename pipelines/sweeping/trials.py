@@ -12,6 +12,7 @@ from pipelines.setup import Setup
 from pipelines.sweeping.space import in_words
 from transfer.backbones.options import BackboneOptions
 from transfer.heads.options import FitOptions, HeadOptions
+from transfer.images.sources import how_split
 
 STACK_BYTES = 2**28
 """Of the weights of one group's heads with all that training keeps beside them."""
@@ -77,11 +78,10 @@ class Group:
         Args:
             plan: What the trials do not know: rungs, folds, versions.
         """
-        data = self.trials[0].setup.data
         text = json.dumps(
             {
                 "features": self.features,
-                "splits": [data.val_fraction, data.test_fraction],
+                "splits": how_split(self.trials[0].setup.data),
                 "use_cuts": self.trials[0].use_cuts,
                 "heads": [[asdict(trial.head), asdict(trial.fit)] for trial in self.trials],
                 **plan,

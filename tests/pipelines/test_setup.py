@@ -67,7 +67,7 @@ def test_contents_change_the_key_and_places_do_not(setup, tmp_path):
     key = setup.spec().key
     assert replace(setup, extract_batch_size=7, run="other", recipe="mine.toml").spec().key == key
     assert replace(setup, artifacts=tmp_path / "elsewhere").spec().key == key
-    shares = replace(setup.data, val_fraction=0.3, test_fraction=0.3)
+    shares = replace(setup.data, val_fraction=0.3, test_fraction=0.3, group="(.*)-")
     assert replace(setup, data=shares, memory_budget=1.0, rehash=True).spec().key == key
     moved = shutil.copytree(tmp_path / "photos", tmp_path / "deep" / "moved")
     shutil.copy(tmp_path / "weights.h5", tmp_path / "deep")
@@ -100,3 +100,11 @@ def test_the_run_folder_is_named_by_run_recipe_or_data(setup):
 def test_what_is_no_name_of_a_folder_is_refused(setup, named):
     with pytest.raises(InputError, match="give another --run"):
         replace(setup, **named)
+
+
+def test_paths_become_absolute_and_expressions_stay(setup, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for group, expected in (("a.csv", str(tmp_path / "a.csv")), (r"(\d+)", r"(\d+)"), (None, None)):
+        one = replace(setup, data=DataOptions("photos", group=group)).with_absolute_paths()
+        assert one.data.data == str(tmp_path / "photos")
+        assert one.data.group == expected

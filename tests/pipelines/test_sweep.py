@@ -295,6 +295,7 @@ def test_a_finished_sweep_trains_nothing_and_says_the_same(swept, place, no_trai
         ["--keep", "0.9"],
         ["--seeds", "2"],
         ["--folds", "2"],
+        ["--group", "[0-9]+"],
         ["--epochs", "6"],
         ["--seed", "1"],
         ["--use-cuts", "block_2_add"],
@@ -558,7 +559,7 @@ MISTAKES = {
     "an unknown cut to use": (["--grid", "use_cuts=nope"], "nope"),
     "an unknown view": (["--grid", "views=upside-down"], "upside-down"),
     "one output for ten classes": (["--grid", "output=sigmoid"], "--output sigmoid"),
-    "too many folds": (["--folds", "99", "--grid", "l2=0"], "--folds expects"),
+    "too many folds": (["--folds", "999", "--grid", "l2=0"], "--folds expects"),
     "a seed twice": (["--seeds", "2", "--grid", "seed=0,1"], "--seeds expects no seed in --grid"),
     "a seed below zero": (["--grid", "seed=-1"], "--seed expects at least 0"),
     "no rows to choose by after folds": (

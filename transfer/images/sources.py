@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from transfer.images import archives, cifar, splits
 from transfer.images.archives import Listing
 from transfer.images.decoding import SUFFIXES
 from transfer.images.digests import FileDigests, file_digests, required_digest
+from transfer.images.groups import fingerprint, groups_of
 from transfer.images.imageset import ImageSet
 
 _SPLIT_NAMES = {
@@ -87,12 +88,16 @@ class DataOptions:
     limit_per_class: int | None = None
     """Take only the first so many images, by id, of each class of each split that is given."""
     val_fraction: float = 0.1
-    """Share of training images to validate on where no val split is given; exact only in
-    expectation, because a hash of its id decides for each image."""
+    """Share of training images to validate on where no val split is given: exact in each class, to
+    the image; hashes of ids decide for which, so that an image more moves at most two others."""
     test_fraction: float = 0.1
     """Share of images to test on where neither a test nor a val split is given; likewise."""
     bad_images: Literal["stop", "skip"] = "stop"
     """What to do about files that are no images: stop with a list of them, or set them aside."""
+    group: str | None = None
+    """What keeps images of one patient, clip or camera on one side of all splits and folds: a
+    regular expression searched in each id, whose capture group or whole match names the group; or a
+    .csv file with two columns, image id and group."""
 
 
 def load(options: DataOptions) -> ImageSet:
@@ -117,7 +122,32 @@ def carve(
 ) -> np.ndarray:
     """Carves out the splits that are not given; `splits.assign` with the options' shares."""
     shares = options.val_fraction, options.test_fraction
-    return splits.assign(ids, labels, class_names, given, *shares)
+    groups = groups_in(ids, options)
+    return splits.assign(ids, labels, class_names, given, *shares, groups)
+
+
+def groups_in(ids: np.ndarray, options: DataOptions) -> np.ndarray | None:
+    """The group of each image as the options say, `(rows,)` str; None without any.
+
+    Raises:
+        InputError: As `groups.groups_of`.
+    """
+    part = options.limit_per_class is not None or options.bad_images == "skip"
+    return groups_of(ids, options.group, part)
+
+
+def how_split(options: DataOptions) -> dict[str, Any]:
+    """What decides which rows are carved out, to be kept beside what was trained on the others.
+
+    Raises:
+        InputError: If a file of groups cannot be read.
+    """
+    return {
+        "val_fraction": options.val_fraction,
+        "test_fraction": options.test_fraction,
+        "group": fingerprint(options.group),
+        "split_rule": splits.RULE,
+    }
 
 
 def load_as_given(options: DataOptions) -> ImageSet:

@@ -7,13 +7,13 @@ import contextlib
 import math
 from dataclasses import replace
 from statistics import median
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import ops
-from sklearn.model_selection import StratifiedKFold
 
 from cache import FeatureWriter
 from cache.errors import CacheError
@@ -35,6 +35,7 @@ from transfer.heads.fitting import predict_head, refit_head
 from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
 from transfer.images.sources import DataOptions
+from transfer.images.splits import assign_folds
 
 WIDTH, NUM_CLASSES = 6, 3
 LABELS = np.repeat([0, 1, 2], [26 * 3, 27 * 3, 27 * 3])
@@ -337,43 +338,68 @@ def test_nothing_can_be_restored_of_a_group_that_never_trained(scripted, journal
 # ---- folds
 
 
+def rows_of_folds(split, labels, folds, group=None):
+    """`fold_rows` of images whose splits are given; ids are numbers."""
+    images = SimpleNamespace(
+        ids=np.array([f"{row:04}" for row in range(len(labels))], object),
+        labels=labels,
+        class_names=tuple(f"class {label}" for label in range(labels.max() + 1)),
+        given_split=split,
+    )
+    return fold_rows(images, DataOptions(val_fraction=0, group=group), folds)
+
+
 @given(
-    counts=st.lists(st.integers(3, 20), min_size=2, max_size=5),
-    folds=st.integers(2, 3),
+    counts=st.lists(st.integers(1, 20), min_size=2, max_size=5),
+    folds=st.integers(2, 6),
     seed=st.integers(0, 100),
 )
 @settings(deadline=None)
 def test_folds_judge_each_row_but_those_of_test_once(counts, folds, seed):
     rng = np.random.default_rng(seed)
+    counts = [30, *counts]  # so that each fold has some
     labels = np.repeat(np.arange(len(counts)), counts)
     split = rng.choice(["train", "val"], len(labels))
+    split[np.unique(labels, return_index=True)[1]] = "train"  # of each class some are given
     order = rng.permutation(2 * len(labels))
     labels = np.concatenate([labels, labels])[order]
     split = np.concatenate([split, np.full(len(split), "test")])[order]
-    rows = fold_rows(split, labels, folds)
+    rows = rows_of_folds(split, labels, folds)
     assert len(rows) == folds
     judged = np.concatenate([val for _, val in rows])
-    np.testing.assert_array_equal(np.sort(judged), np.flatnonzero(split != "test"))
+    alone = np.isin(labels, [label for label, count in enumerate(counts) if count == 1])
+    np.testing.assert_array_equal(np.sort(judged), np.flatnonzero((split != "test") & ~alone))
     for train, val in rows:
         assert np.all(np.diff(train) > 0) and np.all(np.diff(val) > 0)
         both = np.sort(np.concatenate([train, val]))
         np.testing.assert_array_equal(both, np.flatnonzero(split != "test"))
+        assert set(labels[train]) == {*range(len(counts))}
         for label, count in enumerate(counts):  # stratified: each class as evenly as can be
-            assert math.floor(count / folds) <= np.sum(labels[val] == label)
-            assert np.sum(labels[val] == label) <= math.ceil(count / folds)
+            if count > 1:
+                assert math.floor(count / folds) <= np.sum(labels[val] == label)
+                assert np.sum(labels[val] == label) <= math.ceil(count / folds)
+
+
+def test_folds_keep_groups_together_that_are_listed_for_all_images(tmp_path):
+    number = np.arange(len(ALL_LABELS))
+    listed = tmp_path / "groups.csv"
+    listed.write_text("".join(f"{row:04},{row // 10}\n" for row in number))
+    rows = rows_of_folds(ALL_SPLITS, number // 2 % 3, 3, group=str(listed))
+    for train, val in rows:
+        assert 70 <= len(val) <= 90 and not set(train // 10) & set(val // 10)
 
 
 def test_one_fold_is_the_split():
-    ((train, val),) = fold_rows(ALL_SPLITS, ALL_LABELS, 1)
+    ((train, val),) = rows_of_folds(ALL_SPLITS, ALL_LABELS, 1)
     assert set(ALL_SPLITS[train]) == {"train"} and len(train) == 160
     assert set(ALL_SPLITS[val]) == {"val"} and len(val) == 80
 
 
-def test_more_folds_than_images_of_a_class(setup, journal):
-    plan = Plan((), 1.0, 1, 79)
+def test_more_folds_than_images(setup, journal):
+    plan = Plan((), 1.0, 1, 243)
     with pytest.raises(InputError) as refused:
         train_group(group_of(setup, [FitOptions()]), plan, journal)
-    assert "received 79 folds and a class of 78 images" in str(refused.value)
+    assert "received 243 folds of which 3 have none" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -460,8 +486,11 @@ def test_folds_are_heads_on_other_rows(setup, journal):
     group, plan = group_of(setup, FITS[:1]), Plan((2,), 1.0, 1, 3)
     (score,) = train_group(group, plan, journal)
     rows = np.flatnonzero(ALL_SPLITS != "test")
-    folded = StratifiedKFold(3, shuffle=True, random_state=0).split(rows, ALL_LABELS[rows])
-    best = [alone(FITS[0], rows[train], rows[val]).fitted(0).best for train, val in folded]
+    names = tuple(f"class {label}" for label in range(NUM_CLASSES))
+    ids = np.array(ids_of(len(ALL_LABELS)), object)[rows]
+    held_out = assign_folds(ids, ALL_LABELS[rows], names, 3)
+    folded = [(rows[held_out != fold], rows[held_out == fold]) for fold in range(3)]
+    best = [alone(FITS[0], train, val).fitted(0).best for train, val in folded]
     accuracies = [one["val_accuracy"] for one in best]
     assert score.val_accuracy == pytest.approx(np.mean(accuracies), abs=ONE_IMAGE / 3)
     assert score.val_loss == pytest.approx(np.mean([one["val_loss"] for one in best]), rel=1e-3)

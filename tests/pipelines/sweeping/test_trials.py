@@ -204,6 +204,7 @@ REPLACED = {
     "use_cuts": dataclasses.replace(TRIAL, use_cuts=("top",)),
     "val_fraction": dataclasses.replace(TRIAL, setup=Setup(DataOptions(val_fraction=0.2))),
     "test_fraction": dataclasses.replace(TRIAL, setup=Setup(DataOptions(test_fraction=0.2))),
+    "group": dataclasses.replace(TRIAL, setup=Setup(DataOptions(group="(.*)-"))),
 }  # fmt: skip
 
 
@@ -244,6 +245,22 @@ def test_what_does_not_matter_to_scores_makes_no_other_key():
     setup = Setup(artifacts=Path("elsewhere"), run="other", memory_budget=3.0, extract_batch_size=2)
     other = dataclasses.replace(TRIAL, number=5, point={"l2": None}, setup=setup)
     assert key_of(other) == key_of(TRIAL)
+
+
+def test_groups_that_change_in_their_file_make_another_key(tmp_path):
+    path = tmp_path / "groups.csv"
+    trial = dataclasses.replace(TRIAL, setup=Setup(DataOptions(group=str(path))))
+    keys = []
+    for text in ("a,1\n", "a,2\n", "a,1\n"):
+        path.write_text(text)
+        keys.append(key_of(trial))
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_another_rule_of_splitting_makes_another_key(monkeypatch):
+    before = key_of(TRIAL)
+    monkeypatch.setattr("transfer.images.splits.RULE", 99)
+    assert key_of(TRIAL) != before
 
 
 def test_a_newer_keras_makes_another_key(monkeypatch):
