@@ -112,9 +112,6 @@ def remember(stage: Any, name: str) -> None:
     Args:
         stage: The options of a stage that is done.
         name: The stage's name.
-
-    Raises:
-        InputError: If a folder lies where the last run is written down.
     """
     setup = stage.setup.with_absolute_paths()
     shared = {
@@ -147,14 +144,24 @@ def latest(runs: Path) -> str | None:
     elif path.is_file():
         name = path.read_text().strip()
     else:
-        return None
+        name = _copied(path)
     return name if (runs / name / RUN_FILE).is_file() else None
+
+
+def _copied(path: Path) -> str:
+    """The run that a folder is a copy of, as copying makes it that follows links; else nothing."""
+    if not (path / RUN_FILE).is_file():
+        return ""
+    text = (path / RUN_FILE).read_text()
+    files = sorted(path.parent.glob(f"*/{RUN_FILE}"))
+    same = (file.parent.name for file in files if file.parent != path and file.read_text() == text)
+    return next(same, "")
 
 
 def _make_latest(run: Path) -> None:
     path = run.with_name(LATEST)
-    if path.is_dir() and not path.is_symlink():  # as copying makes it that follows links
-        raise InputError(f"expected {path} to be a link, found a folder; rename or remove it")
+    if path.is_dir() and not path.is_symlink():  # a copy, which may yet be of use to somebody
+        path.rename(path.with_name(f"{LATEST}-copied-{uuid4().hex[:8]}"))
     temporary = path.with_name(f".{LATEST}.{uuid4().hex}.tmp")
     try:
         temporary.symlink_to(run.name, target_is_directory=True)

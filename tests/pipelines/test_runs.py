@@ -218,12 +218,21 @@ def test_a_last_run_that_is_gone_is_none(photos):
     assert parse("head", []).setup == Setup()
 
 
-def test_a_folder_in_the_place_of_the_last_run_is_named(photos):
-    (photos.runs / "latest").unlink()
-    (photos.runs / "latest").mkdir()
-    assert latest(photos.runs) is None
-    with pytest.raises(InputError, match="latest to be a link, found a folder"):
-        remember(FeaturesStage(photos), "features")
+def test_a_copy_that_followed_the_link_is_no_obstacle(photos, here):
+    other = replace(photos, data=DataOptions("others"))
+    remember(FeaturesStage(other), "features")
+    shutil.copytree(here / "artifacts", here / "copied")  # without symlinks=True
+    copied = replace(photos, artifacts=here / "copied")
+    assert not (copied.runs / "latest").is_symlink()
+    assert latest(copied.runs) == other.run_folder.name
+    remember(FeaturesStage(copied), "features")
+    assert (copied.runs / "latest").is_symlink()
+    assert latest(copied.runs) == photos.run_folder.name
+    (kept,) = copied.runs.glob("latest-copied-*")
+    assert (kept / "run.toml").exists()
+    (copied.runs / "latest").unlink()
+    (copied.runs / "latest").mkdir()
+    assert latest(copied.runs) is None
 
 
 # ---- replacing
