@@ -48,7 +48,8 @@ def run(stage: AllStages) -> list[list[object]]:
     trained = head.run(options(HeadStage, "head"))
     reached = f"val accuracy {trained['val_accuracy']:.4f}"
     where = setup.run_folder
-    note("head", f"{trained['epochs']} epochs", reached, started, where / CLASSIFIER)
+    did = f"{trained['epochs']} epochs" if "epochs" in trained else "chosen"
+    note("head", did, reached, started, where / CLASSIFIER)
     started = time.monotonic()
     tuned = finetune.run(options(FinetuneStage, "finetune"))
     before, after = (tuned[when]["val_accuracy"] for when in ("before", "after"))

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.features import open_features, say_unjudged, split_of
 from pipelines.finetune import check_trained_on, load_rows_of
-from pipelines.head import predict_samples
+from pipelines.heads.training import predict_samples
 from pipelines.model_names import named, picture_names
 from pipelines.models import CLASSIFIER, FINETUNED, load_head, read_finetuned
 from pipelines.results import print_table, write_json

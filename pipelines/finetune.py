@@ -11,7 +11,7 @@ import numpy as np
 
 from cache import FeatureFile
 from pipelines.features import open_features, split_of
-from pipelines.models import CLASSIFIER, FINETUNE_RESULT, FINETUNED, read_head
+from pipelines.models import FINETUNE_RESULT, FINETUNED, has_training_head, load_to_tune, read_head
 from pipelines.progress import progress, waiting
 from pipelines.results import as_json, write_json
 from pipelines.scoring import engine_for, predict_images, rank
@@ -61,14 +61,12 @@ def run(stage: FinetuneStage) -> dict:
             score is not that of the cached head.
     """
     import_keras()
-    from transfer.classifier import load_classifier
-
     folder = stage.setup.run_folder
     head = _head_to_start_from(folder)
     with open_features(stage.setup) as features:
         check_trained_on(features, head, stage.setup)
         images = load_rows_of(features, stage.setup)
-    classifier, card = load_classifier(folder / CLASSIFIER)
+    classifier, card = load_to_tune(folder, head)
     val = images.subset(np.flatnonzero(images.split == "val"))
     engine = engine_for(classifier, val)  # to compile a large classifier takes seconds
     before = _score(classifier, val, engine)
@@ -104,7 +102,7 @@ def _head_to_start_from(folder: Path) -> dict:
         InputError: If there is none, or no rows are left to judge by.
     """
     head = read_head(folder)
-    if head["refitted"]:
+    if head["refitted"] and not has_training_head(head):
         raise InputError(
             f"the head in {folder} was refitted on the validation images, which fine-tuning needs "
             "to judge itself by; train it again with --no-refit"

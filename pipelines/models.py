@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transfer.backend.startup import import_keras
-from transfer.classifier import model_from_bytes, read_members
+from transfer.classifier import ClassifierCard, load_classifier, model_from_bytes, read_members
 from transfer.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ HEAD_RESULT = "head.json"
 """In the classifier: the head's id, options and scores, and the features' key."""
 HEAD_MODEL = "head.keras"
 """In the classifier: the head alone, from features to probabilities."""
+TRAINING_HEAD = "head-of-training-images.keras"
+"""In the classifier, where its head has seen validation images: the same head without them."""
+OUT_OF_FOLD = "oof.npz"
+"""In the classifier, where its head was cross-validated: what was said of images not seen, with
+arrays head_id, ids, labels, folds and probabilities."""
 FINETUNE_RESULT = "finetune.json"
 """In the fine-tuned model: its scores, and the id of the head that it began with."""
 
@@ -49,6 +54,33 @@ def load_head(run_folder: Path) -> tuple[dict[str, Any], "keras.Model"]:
     result, model = read_members(run_folder / CLASSIFIER, HEAD_RESULT, HEAD_MODEL)
     import_keras()
     return json.loads(result), model_from_bytes(model)
+
+
+def has_training_head(head: dict[str, Any]) -> bool:
+    """Whether a head that has seen validation images has a fit beside it that has not.
+
+    Args:
+        head: From `read_head`.
+    """
+    return head["refitted"] and "chosen" in head
+
+
+def load_to_tune(run_folder: Path, head: dict[str, Any]) -> "tuple[keras.Model, ClassifierCard]":
+    """The run's classifier, with a head that has seen no validation image.
+
+    Args:
+        run_folder: The run's folder.
+        head: From `read_head`.
+
+    Raises:
+        InputError: If the file is missing.
+    """
+    classifier, card = load_classifier(run_folder / CLASSIFIER)
+    if has_training_head(head):
+        (content,) = read_members(run_folder / CLASSIFIER, TRAINING_HEAD)
+        weights = model_from_bytes(content).get_weights()
+        classifier.get_layer("body").get_layer("head").set_weights(weights)
+    return classifier, card
 
 
 def read_finetuned(run_folder: Path, head: dict[str, Any], stage: str) -> dict[str, Any] | None:

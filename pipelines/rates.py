@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipelines import features as features_stage
-from pipelines.head import TrainingData, read_training_data
+from pipelines.heads.training import TrainingData, read_training_data
 from pipelines.results import write_json
 from pipelines.runs import check_replaced
 from pipelines.setup import Setup

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines import features as features_stage
-from pipelines import head as head_stage
-from pipelines.head import HeadStage
+from pipelines.head import HeadStage, notes_of
+from pipelines.heads.saving import NewHead, save
+from pipelines.heads.training import refit, score, train
 from pipelines.machine.parallel import in_parallel
 from pipelines.recipes import fill
 from pipelines.results import write_json
-from pipelines.runs import check_replaced
+from pipelines.runs import check_replaced, remember
 from pipelines.samples import read_samples
 from pipelines.scoring import rank
 from pipelines.setup import Setup, flags_for
@@ -212,16 +213,22 @@ def _save(
         What `sweep.json` says of it.
     """
     model, fitted, fit = _trained(stage, winner, group, plan)
-    chosen = HeadStage(winner.setup, winner.head, fit, winner.use_cuts, stage.refit)
     with features_stage.open_features(winner.setup) as features:
         names = features.class_names
         data = load_fold(group, replace(plan, folds=1), 0)
-        scores = head_stage.score(model, data.val, names, "val")
+        scores = score(model, data.val, names, "val")
         del data
         forget_folds()
         if stage.refit:
-            model = head_stage.refit(chosen, features, fitted.best_epoch + 1)
-        saved = head_stage.save(chosen, features, model, fitted, scores, seconds)
+            epochs = fitted.best_epoch + 1
+            model = refit(winner.setup, features, winner.use_cuts, winner.head, fit, epochs)
+        cuts, notes = (
+            winner.use_cuts or features.cuts,
+            notes_of(fitted, winner.head, fit, stage.refit),
+        )
+        new = NewHead(model, cuts, scores, notes, seconds, fitted=fitted)
+        saved = save(winner.setup, features, new)
+        remember(HeadStage(winner.setup, winner.head, fit, winner.use_cuts, stage.refit), "head")
         if flags := flags_for(saved["backbone"], stage.setup.backbone):
             print(
                 f"sweep: evaluate and finetune take the chosen head with {flags}, or with "
@@ -233,7 +240,7 @@ def _save(
             print("sweep: there are no test images to score the chosen head on")
             return told
         (samples,) = read_samples(features, [rows], winner.use_cuts, stage.setup.memory_budget)
-        test = head_stage.score(model, samples, names, "test")
+        test = score(model, samples, names, "test")
     print(f"sweep: the chosen head, scored once on test: {test.accuracy:.4f}, loss {test.loss:.4f}")
     return {**told, "test_accuracy": test.accuracy, "test_loss": test.loss}
 
@@ -244,7 +251,7 @@ def _trained(
     """The winner with the weights of its best epoch; of several seeds the best by validation."""
     if plan.folds > 1:  # none of the folds' heads was trained on all training rows
         data = load_fold(group, replace(plan, folds=1), 0)
-        return *head_stage.train(data, winner.head, winner.fit, "chosen head"), winner.fit
+        return *train(data, winner.head, winner.fit, "chosen head"), winner.fit
     bank = restored(group, plan, stage.journal)
     numbers = numbers_of(plan, [group.trials.index(winner)])
     number = min(numbers, key=lambda number: rank(bank.fitted(number).best))

@@ -13,7 +13,7 @@ import numpy as np
 from cache import FeatureFile, entry_path
 from cache.errors import CacheError
 from pipelines.features import split_of
-from pipelines.head import TrainingData, read_training_data
+from pipelines.heads.training import TrainingData, read_training_data
 from pipelines.scoring import rank
 from pipelines.setup import Setup
 from pipelines.sweeping.journal import Entry, Journal

@@ -3,7 +3,7 @@
 import math
 import warnings
 
-from pipelines.head import TrainingData
+from pipelines.heads.training import TrainingData
 from tests.benchmarks.timing import seconds, summary
 from transfer.heads import baselines
 from transfer.heads.standardised import StandardisedData, standardise

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 from pipelines import features as features_stage
-from pipelines.head import TrainingData, read_training_data
+from pipelines.heads.training import TrainingData, read_training_data
 from pipelines.setup import Setup
 from tests.places import SHARED
 from transfer.backbones.options import BackboneOptions

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.cli import main
-from pipelines.head import TrainingData
+from pipelines.heads.training import TrainingData
 from pipelines.rates import RatesStage, losses_at, suggest
 from pipelines.setup import Setup
 from tests.pipelines.sweeping.test_halving import (

@@ -9,7 +9,14 @@ import numpy as np
 
 from transfer.choosing.candidates import TRANSFORMS, candidates_for
 from transfer.choosing.judged import Judged, Member, average, single
-from transfer.choosing.paths import USUAL, best_on_path, fit_again, probabilities_of
+from transfer.choosing.paths import (
+    ROUGH,
+    USUAL,
+    best_on_path,
+    fit_again,
+    fitted_at,
+    probabilities_of,
+)
 from transfer.choosing.problems import Products, in_columns
 from transfer.choosing.rows import Rows
 from transfer.choosing.standardising import standardised
@@ -17,9 +24,11 @@ from transfer.choosing.temperature import temperature_of
 from transfer.heads.transforms import Transform
 
 MOST_SAMPLES = 1500
-"""Whose products with one another are decomposed. Of more, so many choose the finalists."""
+"""Whose products with one another are decomposed."""
+FEW_SAMPLES = 1000
+"""Of more, so many choose the finalists."""
 FINALISTS = 2
-"""Candidates that are fitted to all samples, where these are more."""
+"""Candidates that are then fitted to all samples."""
 
 Report = Callable[[int, int], None]
 
@@ -105,10 +114,10 @@ def choose(rows: Rows, report: Report = lambda done, of: None) -> Choice:
 
 def _few_of(rows: Rows) -> Rows:
     """The rows, or as many of them as can be compared with one another, judged by folds."""
-    number = MOST_SAMPLES // rows.views
-    if len(rows.labels) <= number:
+    if len(rows.features) <= MOST_SAMPLES:
         return rows
-    chosen = np.random.default_rng(0).permutation(len(rows.labels))[:number]
+    order = np.random.default_rng(0).permutation(len(rows.labels))
+    chosen = order[: FEW_SAMPLES // rows.views]
     return replace(rows.some(np.sort(chosen)), holdout=False)
 
 
@@ -139,17 +148,21 @@ def _contest(rows: Rows, report: Report) -> tuple[list[Member], int]:
 def _finals(rows: Rows, members: Sequence[Member]) -> tuple[list[Member], int]:
     """The best of a contest on some of the rows, on all of them."""
     best_first = sorted(members, key=lambda member: member.fitted.loss)
-    transform, start = best_first[0].candidate.transform, best_first[0].fitted.number
+    transform = best_first[0].candidate.transform
     alike = [member for member in best_first if member.candidate.transform == transform]
-    finalists, tried = [], 0
+    finalists: list[Member] = []
+    tried = 0
     for sampled in alike[:FINALISTS]:
         candidate = sampled.candidate
         first = sum(rows.widths[: -candidate.cuts])
         prepared = standardised(rows, transform, first)
         of_columns = np.repeat(candidate.weights(rows.widths), rows.widths)
-        problem = in_columns(prepared.features, of_columns, sampled.problem)
-        fitted, number = best_on_path(problem, rows, start)
-        start, tried = fitted.number, tried + number
+        problem = in_columns(prepared.features, of_columns)
+        if finalists:  # what is the best penalty of one is about that of the others
+            fitted, number = fitted_at(problem, rows, finalists[0].fitted.number, ROUGH), 1
+        else:
+            fitted, number = best_on_path(problem, rows, sampled.fitted.number, ROUGH)
+        tried += number
         finalists.append(Member(candidate, problem, prepared, fitted))
     return finalists, tried
 

@@ -20,6 +20,8 @@ USUAL = PENALTIES.index(1e-2)
 TOLERANCE = 1e-5
 """How far above its minimum a fit's objective may end, as a share of it. Losses of candidates
 differ by thousandths."""
+ROUGH = 1e-4
+"""Of fits that only choose, to so many images that each step takes a good part of a second."""
 
 
 class FoldedCrossEntropy:
@@ -73,7 +75,9 @@ class Fitted:
         return PENALTIES[self.number]
 
 
-def best_on_path(problem: Problem, rows: Rows, start: int) -> tuple[Fitted, int]:
+def best_on_path(
+    problem: Problem, rows: Rows, start: int, tolerance: float = TOLERANCE
+) -> tuple[Fitted, int]:
     """Walks along the penalties to the lowest loss out of fold.
 
     From the penalty of number `start` to the stronger or the weaker side, as long as the loss
@@ -82,17 +86,32 @@ def best_on_path(problem: Problem, rows: Rows, start: int) -> tuple[Fitted, int]
     Returns:
         The best, and how many penalties were fitted.
     """
-    loss = FoldedCrossEntropy(rows.num_classes)
-    targets = rows.targets(rows.learning)
-    with Descent(problem.features, targets, problem.spectrum, loss, TOLERANCE) as descent:
+    with _descent(problem, rows, rows.learning, tolerance) as descent:
 
         def fitted(number: int, start: np.ndarray) -> Fitted:
-            flat, _ = descent.fit(PENALTIES[number], start.reshape(len(start), -1))
-            logits = rows.out_of_fold(_outputs(problem.features, flat, start.shape[1]))
-            value = losses_of(logits, rows.labels[rows.judging]).mean()
-            return Fitted(number, flat.reshape(start.shape), logits, float(value))
+            return _fitted(descent, problem, rows, number, start)
 
         return _walk(fitted, start, _without_features(problem, rows))
+
+
+def fitted_at(problem: Problem, rows: Rows, number: int, tolerance: float = TOLERANCE) -> Fitted:
+    """Fits at the penalty of a number alone."""
+    with _descent(problem, rows, rows.learning, tolerance) as descent:
+        return _fitted(descent, problem, rows, number, _without_features(problem, rows))
+
+
+def _descent(problem: Problem, rows: Rows, learning: np.ndarray, tolerance: float) -> Descent:
+    loss = FoldedCrossEntropy(rows.num_classes)
+    return Descent(problem.features, rows.targets(learning), problem.scatter, loss, tolerance)
+
+
+def _fitted(
+    descent: Descent, problem: Problem, rows: Rows, number: int, start: np.ndarray
+) -> Fitted:
+    flat, _ = descent.fit(PENALTIES[number], start.reshape(len(start), -1))
+    logits = rows.out_of_fold(_outputs(problem.features, flat, start.shape[1]))
+    loss = losses_of(logits, rows.labels[rows.judging]).mean()
+    return Fitted(number, flat.reshape(start.shape), logits, float(loss))
 
 
 def fit_again(
@@ -110,10 +129,9 @@ def fit_again(
         `(num_features, fits, classes)` kernels for standardised features and `(fits, classes)`
         biases, float32.
     """
-    fits, loss = learning.shape[1], FoldedCrossEntropy(rows.num_classes)
+    fits = learning.shape[1]
     start = np.repeat(fitted.weights.mean(1, keepdims=True), fits, axis=1)
-    targets = rows.targets(learning)
-    with Descent(problem.features, targets, problem.spectrum, loss, TOLERANCE) as descent:
+    with _descent(problem, rows, learning, TOLERANCE) as descent:
         weights, _ = descent.fit(fitted.penalty, start.reshape(len(start), -1))
     kernels = problem.kernel(weights[:-1]).astype(np.float32)
     shape = fits, rows.num_classes

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from transfer.heads.descent import ScatterMatrix
 from transfer.heads.standardised import Spectrum, blocks
 
 NEGLIGIBLE = 1e-7
 """Eigenvalue, as a share of the largest, that is rounding."""
+
+SCATTER_ROWS = 2**14
+"""Samples by which it is estimated how features vary together, where there are more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,13 +24,13 @@ class Problem:
 
     Attributes:
         features: `(samples, coordinates)` float32.
-        spectrum: Of the features.
+        scatter: Of the features.
         kernel: Turns weights `(coordinates, n)` into weights `(num_features, n)` of the
             standardised features.
     """
 
     features: np.ndarray
-    spectrum: Spectrum
+    scatter: Spectrum | ScatterMatrix
     kernel: Callable[[np.ndarray], np.ndarray]
 
 
@@ -66,23 +71,23 @@ class Products:
         return Problem((vectors * roots).astype(np.float32), spectrum, kernel)
 
 
-def in_columns(features: np.ndarray, of_columns: np.ndarray, sampled: Problem) -> Problem:
+def in_columns(features: np.ndarray, of_columns: np.ndarray) -> Problem:
     """All rows, as they are: for more of them than `Products` can take.
 
     Args:
         features: `(samples, columns)` float32, standardised: the last of all; scaled in place.
         of_columns: `(num_features,)` factors of the products of all columns.
-        sampled: The same candidate's problem of some of the samples: fits go by its directions.
     """
+    from scipy.linalg.blas import ssyrk
+
     first = len(of_columns) - features.shape[1]
     scales = np.sqrt(of_columns[first:])
     for block in blocks(*features.shape):
         features[block] *= scales.astype(np.float32)
-    eigenvalues = sampled.spectrum.eigenvalues
-    vectors = sampled.kernel(np.eye(len(eigenvalues)))[first:] / scales[:, None]
-    grown = eigenvalues * (len(features) / len(sampled.features))
+    some = features[:: math.ceil(len(features) / SCATTER_ROWS)]
+    products = ssyrk(len(features) / len(some), some.T, lower=True)
 
     def kernel(weights: np.ndarray) -> np.ndarray:
         return np.pad(scales[:, None] * weights, ((first, 0), (0, 0)))
 
-    return Problem(features, Spectrum(grown, vectors, np.zeros(len(scales))), kernel)
+    return Problem(features, ScatterMatrix(products), kernel)

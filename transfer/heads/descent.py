@@ -119,7 +119,7 @@ class Descent:
     Args:
         features: `(samples, num_features)` float32, standardised.
         labels: `(samples, ...)`, of which the loss is given some rows.
-        spectrum: Of the features, or of some of them scaled to all.
+        scatter: Of the features, or of some of them scaled to all.
         loss: Of some samples.
         tolerance: How far above its minimum, by its own estimate, the objective may end, as a
             share of it.
@@ -129,11 +129,11 @@ class Descent:
         self,
         features: np.ndarray,
         labels: np.ndarray,
-        spectrum: Spectrum,
+        scatter: Spectrum | ScatterMatrix,
         loss: Loss,
         tolerance: float,
     ) -> None:
-        self._labels, self._spectrum = labels, spectrum
+        self._labels, self._scatter = labels, scatter
         self._loss, self._tolerance = loss, tolerance
         precise = features.size <= FEW_VALUES and tolerance < COARSE
         self._features = features.astype(np.float64 if precise else np.float32, copy=False)
@@ -167,7 +167,7 @@ class Descent:
         from scipy.optimize import minimize
 
         num_rows = len(self._labels)
-        scaling = Scaling.of(self._spectrum, self._curvature(start), penalty, num_rows)
+        scaling = scaling_of(self._scatter, self._curvature(start), penalty, num_rows)
         gap = math.inf
 
         def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -176,7 +176,7 @@ class Descent:
             value, gradient = self._loss_and_gradient(weights)
             value += penalty / 2 * float(np.square(weights[:-1]).sum())
             gradient[:-1] += penalty * weights[:-1]
-            scaled = scaling.weights(gradient).ravel()  # the scaling's matrix is symmetric
+            scaled = scaling.gradient(gradient).ravel()
             gap = float(scaled @ scaled) / 2 / max(value, NOTHING)
             return value / num_rows, scaled / num_rows
 
@@ -259,6 +259,10 @@ class Scaling:
         """`(num_features + 1, num_classes)` coordinates to weights."""
         return self._scaled(coordinates, self.along, self.elsewhere, self.intercept)
 
+    def gradient(self, of_weights: np.ndarray) -> np.ndarray:
+        """A gradient in weights to one in coordinates: the scaling's matrix is symmetric."""
+        return self.weights(of_weights)
+
     def coordinates(self, weights: np.ndarray) -> np.ndarray:
         """The inverse of `weights`."""
         return self._scaled(weights, 1 / self.along, 1 / self.elsewhere, 1 / self.intercept)
@@ -272,3 +276,75 @@ class Scaling:
         factors = (along - elsewhere).astype(np.float32)[:, None]
         turned = self.vectors @ (factors * (self.vectors.T @ kernel))
         return np.vstack([elsewhere * values[:-1] + turned, intercept * values[-1:]])
+
+
+@dataclass(frozen=True, eq=False)
+class ScatterMatrix:
+    """Products of features, summed over samples, where to decompose them would take too long.
+
+    Attributes:
+        products: `(num_features, num_features)` float32, the lower triangle.
+    """
+
+    products: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FactorScaling:
+    """As `Scaling`, by the Cholesky factor of that Hessian.
+
+    Attributes:
+        factor: `(num_features, num_features)` float32, the lower triangle.
+        intercept: Factor of intercepts.
+    """
+
+    factor: np.ndarray
+    intercept: float
+
+    @classmethod
+    def of(
+        cls, scatter: ScatterMatrix, curvature: float, penalty: float, num_rows: int
+    ) -> FactorScaling:
+        """Of the Hessian that there is if the loss is curved alike everywhere."""
+        from scipy.linalg import cholesky
+
+        hessian = np.float32(curvature) * scatter.products
+        # Rounding is in proportion to the largest products.
+        diagonal = np.einsum("ii->i", hessian)
+        diagonal += penalty + np.finfo(np.float32).eps * len(hessian) * diagonal.max()
+        factor = cholesky(hessian, lower=True, overwrite_a=True, check_finite=False)
+        return cls(factor, 1 / math.sqrt(curvature * num_rows))
+
+    def weights(self, coordinates: np.ndarray) -> np.ndarray:
+        """`(num_features + 1, num_classes)` coordinates to weights."""
+        return self._solved(coordinates, transposed=True)
+
+    def gradient(self, of_weights: np.ndarray) -> np.ndarray:
+        """A gradient in weights to one in coordinates."""
+        return self._solved(of_weights, transposed=False)
+
+    def coordinates(self, weights: np.ndarray) -> np.ndarray:
+        """The inverse of `weights`."""
+        kernel = np.tril(self.factor).T @ weights[:-1].astype(np.float32)
+        return np.vstack([kernel, weights[-1:] / self.intercept])
+
+    def _solved(self, values: np.ndarray, transposed: bool) -> np.ndarray:
+        from scipy.linalg import solve_triangular
+
+        kernel = solve_triangular(
+            self.factor,
+            values[:-1].astype(np.float32),
+            trans="T" if transposed else "N",
+            lower=True,
+            check_finite=False,
+        )
+        return np.vstack([kernel, self.intercept * values[-1:]])
+
+
+def scaling_of(
+    scatter: Spectrum | ScatterMatrix, curvature: float, penalty: float, num_rows: int
+) -> Scaling | FactorScaling:
+    """Coordinates in which the objective is about equally curved in all directions."""
+    if isinstance(scatter, ScatterMatrix):
+        return FactorScaling.of(scatter, curvature, penalty, num_rows)
+    return Scaling.of(scatter, curvature, penalty, num_rows)

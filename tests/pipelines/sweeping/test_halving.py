@@ -17,7 +17,7 @@ from keras import ops
 
 from cache import FeatureWriter
 from cache.errors import CacheError
-from pipelines.head import TrainingData
+from pipelines.heads.training import TrainingData
 from pipelines.setup import Setup
 from pipelines.sweeping import halving
 from pipelines.sweeping.halving import Plan, fold_rows, restored, train_group

@@ -31,6 +31,7 @@ def outputs(head, features):
 @pytest.mark.parametrize("views", [1, 2])
 def test_images_that_only_judge_teach_the_final_head_nothing(monkeypatch, most, views):
     monkeypatch.setattr(choice, "MOST_SAMPLES", most)
+    monkeypatch.setattr(choice, "FEW_SAMPLES", most)
     training = np.arange(120) % 4 > 0
     kept = {"images": 120, "training": training, "final": training, "holdout": True}
     chosen = choose(rows(**kept, views=views))
@@ -42,6 +43,7 @@ def test_images_that_only_judge_teach_the_final_head_nothing(monkeypatch, most, 
 @pytest.mark.parametrize("most", [1500, 200])
 def test_it_learns_what_can_be_learned(monkeypatch, most):
     monkeypatch.setattr(choice, "MOST_SAMPLES", most)
+    monkeypatch.setattr(choice, "FEW_SAMPLES", most)
     data, fresh = rows(images=300, signal=1.5), rows(images=600, signal=1.5, seed=9)
     chosen = choose(data)
     exact = make_pipeline(StandardScaler(), LogisticRegressionCV(max_iter=1000))
@@ -88,6 +90,7 @@ def test_both_heads_learn_from_what_they_may():
 @pytest.mark.parametrize("most", [1500, 100])
 def test_classes_of_one_image_take_part(monkeypatch, most):
     monkeypatch.setattr(choice, "MOST_SAMPLES", most)
+    monkeypatch.setattr(choice, "FEW_SAMPLES", most)
     data = rows(images=120, classes=3)
     labels = data.labels.copy()
     labels[:5] = np.arange(3, 8)

@@ -67,7 +67,7 @@ def test_all_columns_come_to_what_products_come_to():
     few = problem_of(data)
     one, _ = best_on_path(few, data, PENALTIES.index(0.1))
     of_columns = np.repeat(ALL.weights(WIDTHS), WIDTHS)
-    many = in_columns(standardised(data, "none").features, of_columns, few)
+    many = in_columns(standardised(data, "none").features, of_columns)
     other, _ = best_on_path(many, data, PENALTIES.index(0.1))
     assert one.number == other.number
     assert other.loss == pytest.approx(one.loss, rel=1e-3)
@@ -91,7 +91,7 @@ def test_the_last_cuts_alone_leave_zeros_for_the_others():
     data = rows()
     of_columns = np.repeat(LAST.weights(WIDTHS), WIDTHS)
     features = standardised(data, "none", first=16).features
-    problem = in_columns(features, of_columns, problem_of(data, LAST))
+    problem = in_columns(features, of_columns)
     kernel = problem.kernel(np.ones((4, 2)))
     assert not kernel[:16].any()
     np.testing.assert_allclose(kernel[16:], 0.5)

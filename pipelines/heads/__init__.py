@@ -1,0 +1,1 @@
+"""Heads on the features of a file: training one, choosing one, saving it."""

@@ -1,0 +1,200 @@
+"""A new head on disk: the classifier that holds all of it, and loose files for people."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from cache import FeatureFile
+from cache.durable import whole_file
+from pipelines.models import CLASSIFIER, HEAD_MODEL, HEAD_RESULT, OUT_OF_FOLD, TRAINING_HEAD
+from pipelines.progress import waiting
+from pipelines.results import as_json, write_json
+from pipelines.setup import Setup
+from transfer.heads.fitting import Fitted
+from transfer.images.sources import how_split
+
+if TYPE_CHECKING:
+    import keras
+
+    from transfer.metrics import Evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """What a head's like said of images that it had not seen.
+
+    Attributes:
+        ids: `(images,)` str.
+        labels: `(images,)` integers.
+        folds: `(images,)` integers, the fold that an image was held out in.
+        probabilities: `(images, classes)`.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    folds: np.ndarray
+    probabilities: np.ndarray
+
+    def scores(self, class_names: tuple[str, ...]) -> "Evaluation":
+        """Of all these images together."""
+        from transfer.metrics import evaluate
+
+        return evaluate(self.probabilities, self.labels, class_names, "cross-validation")
+
+
+@dataclass(frozen=True, eq=False)
+class NewHead:
+    """A head to be saved.
+
+    Attributes:
+        model: From the features of one view to probabilities.
+        cuts: Those that it sees.
+        scores: Of the validation images, by the fit to training images where there is one.
+        notes: What else `head.json` says.
+        seconds: Of training or choosing.
+        training: The same head fitted to the training images alone, if `model` has seen others.
+        fitted: How it was trained, if by steps.
+        out_of_fold: What it said of images it had not seen, if it was cross-validated.
+    """
+
+    model: "keras.Model"
+    cuts: tuple[str, ...]
+    scores: "Evaluation"
+    notes: Mapping[str, Any]
+    seconds: float
+    training: "keras.Model | None" = None
+    fitted: Fitted | None = None
+    out_of_fold: OutOfFold | None = None
+
+
+def save(setup: Setup, features: FeatureFile, new: NewHead) -> dict[str, Any]:
+    """Writes head, history, scores and classifier into the run's folder.
+
+    The classifier's file holds all that stages read; with its renaming the new head is there, and
+    what is written after it is for people.
+
+    Returns:
+        What `head.json` says.
+    """
+    head = _without_optimizer(new.model)
+    result = _result(setup, features, new)
+    members = {HEAD_RESULT: as_json(result).encode(), HEAD_MODEL: _as_bytes(head)}
+    if new.training is not None:
+        members[TRAINING_HEAD] = _as_bytes(_without_optimizer(new.training))
+    if new.out_of_fold is not None:
+        members[OUT_OF_FOLD] = _as_npz(result["id"], new.out_of_fold)
+    folder = setup.run_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    export(setup, features, new.cuts, head, folder / CLASSIFIER, members)
+    for name in (HEAD_MODEL, OUT_OF_FOLD):
+        _replace(folder / name, members.get(name))
+    write_json(folder / HEAD_RESULT, result)
+    _show_history(folder, new.fitted)
+    return result
+
+
+def _replace(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink(missing_ok=True)
+        return
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _show_history(folder: Path, fitted: Fitted | None) -> None:
+    """Table and picture of a training; those of an older one go where there was none."""
+    table, picture = folder / "head-history.csv", folder / "head-history.png"
+    if fitted is None:
+        for path in (table, picture):
+            path.unlink(missing_ok=True)
+        return
+    from transfer.pictures.curves import plot_history
+
+    fitted.save_csv(table)
+    plot_history(fitted.history, picture, best_epoch=fitted.best_epoch)
+
+
+def _without_optimizer(model: "keras.Model") -> "keras.Model":
+    """A copy; else the optimizer's state would travel inside every exported classifier."""
+    import keras
+
+    head = keras.Model.from_config(model.get_config())
+    head.set_weights(model.get_weights())
+    return head
+
+
+def _as_bytes(model: "keras.Model") -> bytes:
+    from transfer.classifier import model_as_bytes
+
+    return model_as_bytes(model)
+
+
+def _as_npz(head_id: str, out_of_fold: OutOfFold) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        allow_pickle=False,
+        head_id=np.array(head_id),
+        ids=out_of_fold.ids.astype(str),
+        labels=out_of_fold.labels,
+        folds=out_of_fold.folds,
+        probabilities=out_of_fold.probabilities.astype(np.float32),
+    )
+    return file.getvalue()
+
+
+def _result(setup: Setup, features: FeatureFile, new: NewHead) -> dict[str, Any]:
+    """What `head.json` says."""
+    return {
+        "id": uuid4().hex,
+        "features": features.key,
+        **how_split(setup.data),
+        "backbone": asdict(setup.backbone),
+        "cuts": list(new.cuts),
+        "class_names": list(features.class_names),
+        "seconds": round(new.seconds, 2),
+        "val_accuracy": new.scores.accuracy,
+        "val_loss": new.scores.loss,
+        **new.notes,
+    }
+
+
+def export(
+    setup: Setup,
+    features: FeatureFile,
+    cuts: tuple[str, ...],
+    head: "keras.Model",
+    path: Path,
+    members: Mapping[str, bytes],
+) -> None:
+    """Joins backbone and head into one classifier that takes raw pixels, and saves it.
+
+    Args:
+        setup: What the features were made with.
+        features: The file that the head was trained on.
+        cuts: Those that the head sees.
+        head: From the features of one view to probabilities.
+        path: Where the classifier goes.
+        members: What its file holds as well, by name.
+    """
+    from transfer.backbones.building import build_backbone
+    from transfer.backbones.cuts import cut_backbone
+    from transfer.classifier import ClassifierCard, build_classifier, save_classifier
+
+    options = replace(setup.backbone, cut=cuts)
+    card = ClassifierCard(
+        class_names=features.class_names,
+        backbone=features.spec.backbone,
+        image_size=options.resolved_image_size(),
+        cuts=cuts,
+        pooling=options.pooling,
+        views=options.views,
+    )
+    with waiting("exporting the classifier"):
+        backbone = cut_backbone(build_backbone(options), cuts)
+        save_classifier(build_classifier(backbone, head, options), card, path, members)
