@@ -4,8 +4,8 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
 from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -96,11 +96,25 @@ def parse(stage: str, words: Sequence[str]) -> object:
     parsed = _parsed(options, words, default, stage)
     if source.run:
         setup = parsed.setup
+        remembered = "".join(f", {name} {value}" for name, value in _changed(options(), default))
         print(
             f"{stage}: goes on with {source.name}: data {setup.data.data}, "
-            f"backbone {setup.backbone.backbone}"
+            f"backbone {setup.backbone.backbone}{remembered}"
         )
     return parsed
+
+
+def _changed(default: Any, filled: Any) -> Iterator[tuple[str, Any]]:
+    """A stage's own options that differ from their defaults, by name."""
+    for option in fields(default):
+        one, other = getattr(default, option.name), getattr(filled, option.name)
+        if option.name == "setup" or one == other:
+            continue
+        if is_dataclass(one):
+            yield from _changed(one, other)
+        else:
+            value = " ".join(map(str, other)) if isinstance(other, tuple) else other
+            yield f"--{option.name.replace('_', '-')}", value
 
 
 def _filled(default: Any, source: "Source", stage: str, flags: dict[str, str]) -> Any:

@@ -117,11 +117,13 @@ def _print_tables(evaluations: dict[str, "Evaluation"]) -> None:
             f"{scores.accuracy:.4f}",
             "" if scores.top5 is None else f"{scores.top5:.4f}",
             f"{scores.loss:.4f}",
+            f"{scores.calibration_error:.4f}",
         ]
         for name, scores in evaluations.items()
     ]
     split = next(iter(evaluations.values())).split
-    print_table(f"On the {split} split", ["model", "images", "accuracy", "top 5", "loss"], rows)
+    columns = ["model", "images", "accuracy", "top 5", "loss", "calibration error"]
+    print_table(f"On the {split} split", columns, rows)
     for name, scores in evaluations.items():
         print_table(
             f"{name}, class by class",

@@ -202,7 +202,8 @@ def check_trained_on(features: FeatureFile, head: dict, setup: Setup) -> None:
 def _in_words(split: dict) -> str:
     group = "no --group" if split["group"] is None else f"--group {split['group']}"
     shares = f"--val-fraction {split['val_fraction']} --test-fraction {split['test_fraction']}"
-    return f"{shares} and {group}"
+    seed = f" --split-seed {split['split_seed']}" if split["split_seed"] else ""
+    return f"{shares}{seed} and {group}"
 
 
 def load_rows_of(features: FeatureFile, setup: Setup) -> ImageSet:

@@ -1,8 +1,10 @@
 """The head stage: chooses or trains one head on cached features and exports the classifier."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from cache import FeatureFile
 from pipelines import features as features_stage
@@ -35,10 +37,12 @@ class HeadStage:
     chosen is so by itself, unless the validation split was given; one that is trained is trained
     anew, for as long as was best, and cannot be fine-tuned."""
 
-    @property
-    def is_to_be_chosen(self) -> bool:
-        """Whether nothing is said about the head or its training."""
-        return self.head == HeadOptions() and self.fit == FitOptions()
+    choose: bool = False
+    """Choose a head, whatever a recipe or the run says about it."""
+
+    def with_nothing_said(self) -> "HeadStage":
+        """As it is where nothing is said about the head or its training."""
+        return replace(self, head=HeadOptions(), fit=FitOptions(), choose=False)
 
 
 def run(stage: HeadStage) -> dict:
@@ -51,16 +55,28 @@ def run(stage: HeadStage) -> dict:
         InputError: If the run was made from other data.
     """
     check_replaced(stage.setup)
+    if stage.choose:
+        stage = stage.with_nothing_said()
     with features_stage.open_features(stage.setup) as features:
         split = features_stage.split_of(features, stage.setup.data)
         features_stage.say_unjudged("head", features, split, ("val",))
-        new = None
-        if stage.is_to_be_chosen:
-            new = choosing.choose(stage.setup, features, split, stage.use_cuts, stage.refit)
-        result = save(stage.setup, features, new or _trained(stage, features))
+        new = _chosen(stage, features, split) or _trained(stage, features)
+        result = save(stage.setup, features, new)
     remember(stage, "head")
     _say(result, stage)
     return result
+
+
+def _chosen(stage: HeadStage, features: FeatureFile, split: np.ndarray) -> NewHead | None:
+    """A linear head; None if another is asked for, or none can be chosen."""
+    if stage != stage.with_nothing_said():
+        return None
+    chosen = choosing.choose(stage.setup, features, split, stage.use_cuts, stage.refit)
+    if chosen is None:
+        print("head: to choose one takes the features in memory, so one is trained instead")
+        return None
+    choosing.show(chosen)
+    return choosing.new_head(stage.setup, features, split, chosen)
 
 
 def _trained(stage: HeadStage, features: FeatureFile) -> NewHead:

@@ -1,7 +1,7 @@
 """Probabilities for images, batch by batch, and which of two scores is the better."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,13 +17,19 @@ if TYPE_CHECKING:
     from transfer.extraction.keras_engine import KerasEngine
 
 
-def rank(scores: Mapping[str, Any]) -> tuple[float, float]:
-    """Sorts better scores first: by validation accuracy, where that is equal by loss.
+RankBy = Literal["log_loss", "accuracy"]
+"""Few images differ in accuracy by steps, in log loss by how sure a model is of each."""
+
+
+def rank(scores: Mapping[str, Any], by: RankBy = "accuracy") -> tuple[float, float]:
+    """Sorts better scores first: by one of them, where that is equal by the other.
 
     Args:
         scores: Holds `val_accuracy` and `val_loss`.
+        by: Which comes first.
     """
-    return -scores["val_accuracy"], scores["val_loss"]
+    accuracy, loss = -scores["val_accuracy"], scores["val_loss"]
+    return (loss, accuracy) if by == "log_loss" else (accuracy, loss)
 
 
 def predict_images(

@@ -11,6 +11,7 @@ import numpy as np
 from transfer.errors import InputError
 
 TOP_K = 5
+CALIBRATION_BINS = 15
 
 # What Keras's cross-entropy clips probabilities at, so that losses here and there agree.
 # Source: keras.config.epsilon(), https://keras.io/api/utils/config_utils/
@@ -45,6 +46,8 @@ class Evaluation:
         top5: Share of images whose true class is among the five most probable; None with fewer
             than six classes, where it says little or nothing.
         loss: Mean cross-entropy in nats, probabilities clipped at 1e-7 from below as in Keras.
+        calibration_error: Expected calibration error, 0-1: how far the probability of the most
+            probable class is from the share of images that are right, see `calibration_error`.
         per_class: One entry a class, in the order of the class names.
         confusion: `(num_classes, num_classes)` int64 counts, rows true, columns predicted.
     """
@@ -54,6 +57,7 @@ class Evaluation:
     accuracy: float
     top5: float | None
     loss: float
+    calibration_error: float
     per_class: tuple[ClassScores, ...]
     confusion: np.ndarray
 
@@ -65,6 +69,7 @@ class Evaluation:
             "accuracy": self.accuracy,
             "top5": self.top5,
             "loss": self.loss,
+            "calibration_error": self.calibration_error,
             "per_class": [asdict(scores) for scores in self.per_class],
             "confusion": self.confusion.tolist(),
         }
@@ -106,6 +111,7 @@ def evaluate(
         accuracy=float(np.mean(predicted == labels)),
         top5=_top_k(probabilities, labels) if num_classes > TOP_K else None,
         loss=cross_entropy(probabilities, labels),
+        calibration_error=calibration_error(probabilities, labels),
         per_class=tuple(
             ClassScores(str(name), float(precision), float(recall), float(f1), int(support))
             for name, precision, recall, f1, support in zip(class_names, *scores, strict=True)
@@ -144,6 +150,24 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """
     of_truth = probabilities[np.arange(len(labels)), labels]
     return float(0 - np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0)).mean())
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Expected calibration error: confidence against accuracy in 15 equal bins of confidence.
+
+    Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017. Few
+    images make it larger than it is: where 80 % are right and all probabilities are true, 150
+    images give 0.075, 1,000 give 0.03 and 10,000 give 0.01.
+
+    Args:
+        probabilities: `(rows, num_classes)`.
+        labels: `(rows,)` integers.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, weights=right - confidence)
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 def _check_shapes(

@@ -80,10 +80,34 @@ def plan_of(split: np.ndarray, is_given: bool, refit: bool) -> Plan:
     return Plan(rows, training, training if kept_out else np.ones(len(rows), bool), holdout)
 
 
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """What was chosen on the features of a file, and on which rows.
+
+    Attributes:
+        choice: The heads that were judged, and one of them.
+        plan: Who judged.
+        rows: Labels, and which image judged in which fold.
+        cuts: Those that a head could see.
+        seconds: That it took.
+    """
+
+    choice: "Choice"
+    plan: Plan
+    rows: "Rows"
+    cuts: tuple[str, ...]
+    seconds: float
+
+
 def choose(
-    setup: Setup, features: FeatureFile, split: np.ndarray, cuts: tuple[str, ...], refit: bool
-) -> NewHead | None:
-    """Chooses a head, and says how.
+    setup: Setup,
+    features: FeatureFile,
+    split: np.ndarray,
+    cuts: tuple[str, ...],
+    refit: bool,
+    thorough: bool = False,
+) -> Chosen | None:
+    """Chooses a linear head.
 
     Args:
         setup: Images and backbone.
@@ -91,10 +115,10 @@ def choose(
         split: `(rows,)` of "train", "val" and "test".
         cuts: Those that it may see; all if empty.
         refit: Whether it may learn from a validation split that was given.
+        thorough: Whether to try more candidates, as a sweep does.
 
     Returns:
-        The head, fitted to all images that it may learn from, and to the training images alone.
-        None where the features are too large for the memory, after saying so.
+        None where the features are too large for the memory.
 
     Raises:
         InputError: If no class has two images.
@@ -105,18 +129,14 @@ def choose(
     with waiting("reading the features"):
         (samples,) = read_samples(features, [plan.rows], cuts, setup.memory_budget)
     if not isinstance(samples.features, np.ndarray):
-        print("head: choosing needs the features in memory; one head is trained in its place")
         return None
     started = time.monotonic()
     rows = _rows(features, samples, samples.features, plan, cuts, setup)
     from transfer.choosing.choice import choose as choose_among
 
     with progress("choosing", 1, "heads") as update:
-        choice = choose_among(rows, lambda done, of: update(done / of))
-    seconds = time.monotonic() - started
-    _show(choice, plan, len(features.cuts), seconds)
-    new = _new_head(choice, plan, features, cuts, rows, seconds)
-    return replace(new, scores=_scores(setup, features, split, new))
+        choice = choose_among(rows, lambda done, of: update(done / of), thorough)
+    return Chosen(choice, plan, rows, cuts, time.monotonic() - started)
 
 
 def _rows(
@@ -154,84 +174,82 @@ def _rows(
     )
 
 
-def _show(choice: "Choice", plan: Plan, num_cuts: int, seconds: float) -> None:
-    """What was compared, the best few, the choice and why."""
-    from transfer.choosing.judged import standard_error
-
-    def cells(head: "Judged") -> list[object]:
-        return [
-            head.name,
-            head.transform,
-            "" if head.penalty is None else f"{head.penalty:.2g}",
-            f"{head.accuracy:.4f} +- {standard_error(head.hits):.4f}",
-            f"{head.loss:.4f} +- {standard_error(head.losses):.4f}",
-        ]
-
+def show(chosen: Chosen) -> None:
+    """Prints what was compared, the best few, the choice and why."""
+    choice = chosen.choice
     shown = list(choice.judged[:SHOWN])
     if choice.chosen not in shown:
         shown.append(choice.chosen)
-    judging = plan.in_words(len(choice.images))
     print_table(
-        f"{choice.tried} linear heads {judging}",
+        f"{choice.tried} linear heads {chosen.plan.in_words(len(choice.images))}",
         ["sees", "transform", "penalty", "accuracy", "log loss"],
-        [cells(head) for head in shown],
+        [_cells(head) for head in shown],
     )
-    best = choice.judged[0]
     why = "of the lowest log loss"
-    if choice.chosen is not best:
+    if choice.chosen is not choice.judged[0]:
         why = "the simplest within a standard error of the lowest log loss"
-    print(f"head: chose {choice.chosen.name}, {why}, in {seconds:.1f} s")
+    name = choice.chosen.in_words(len(chosen.cuts))
+    print(f"head: chose {name}, {why}, in {chosen.seconds:.1f} s")
 
 
-def _new_head(
-    choice: "Choice",
-    plan: Plan,
-    features: FeatureFile,
-    cuts: tuple[str, ...],
-    rows: "Rows",
-    seconds: float,
-) -> NewHead:
-    from transfer.choosing.building import build_linear_head
+def _cells(head: "Judged") -> list[object]:
     from transfer.choosing.judged import standard_error
 
+    return [
+        head.name,
+        head.transform,
+        "" if head.penalty is None else f"{head.penalty:.2g}",
+        f"{head.accuracy:.4f} +- {standard_error(head.hits):.4f}",
+        f"{head.loss:.4f} +- {standard_error(head.losses):.4f}",
+    ]
+
+
+def new_head(setup: Setup, features: FeatureFile, split: np.ndarray, chosen: Chosen) -> NewHead:
+    """The chosen head, fitted to all that it may learn from, and to the training images alone."""
+    from transfer.choosing.building import build_linear_head
+
     import_keras()
-    cuts = cuts[-choice.chosen.cuts :]
+    choice, plan = chosen.choice, chosen.plan
+    cuts = chosen.cuts[-choice.chosen.cuts :]
     shape = features.joined_shape(cuts)[len(features.spec.views) > 1 :]
-    final = build_linear_head(choice.final, shape)
     has_seen_val = bool(plan.final[~plan.training].any())
     training = build_linear_head(choice.training, shape) if has_seen_val else None
-    chosen = choice.chosen
     out_of_fold = OutOfFold(
         features.ids[plan.rows[choice.images]],
-        rows.labels[choice.images],
-        rows.judge[choice.images],
+        chosen.rows.labels[choice.images],
+        chosen.rows.judge[choice.images],
         choice.probabilities,
     )
-    notes: dict[str, Any] = {
-        "refitted": has_seen_val,
-        "chosen": {
-            "sees": chosen.name,
-            "transform": chosen.transform,
-            "penalty": chosen.penalty,
-            "temperature": choice.temperature,
-            "tried": choice.tried,
-            "judged_by": len(choice.images),
-            "folds": 1 if plan.holdout else FOLDS,
-            "accuracy": chosen.accuracy,
-            "accuracy_error": standard_error(chosen.hits),
-            "loss": chosen.loss,
-            "loss_error": standard_error(chosen.losses),
-        },
-    }
-    return NewHead(
-        final,
+    new = NewHead(
+        build_linear_head(choice.final, shape),
         cuts,
         out_of_fold.scores(features.class_names),
-        notes,
-        seconds,
+        {"refitted": has_seen_val, "chosen": _notes(chosen)},
+        chosen.seconds,
         training=training,
         out_of_fold=out_of_fold,
     )
+    return replace(new, scores=_scores(setup, features, split, new))
+
+
+def _notes(made: Chosen) -> dict[str, Any]:
+    """What `head.json` says of the choice."""
+    from transfer.choosing.judged import standard_error
+
+    choice, chosen = made.choice, made.choice.chosen
+    return {
+        "sees": chosen.in_words(len(made.cuts)),
+        "transform": chosen.transform,
+        "penalty": chosen.penalty,
+        "temperature": choice.temperature,
+        "tried": choice.tried,
+        "judged_by": len(choice.images),
+        "folds": 1 if made.plan.holdout else FOLDS,
+        "accuracy": chosen.accuracy,
+        "accuracy_error": standard_error(chosen.hits),
+        "loss": chosen.loss,
+        "loss_error": standard_error(chosen.losses),
+    }
 
 
 def _scores(setup: Setup, features: FeatureFile, split: np.ndarray, new: NewHead) -> "Evaluation":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
-from statistics import fmean, median, pstdev
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from cache import FeatureFile, entry_path
 from cache.errors import CacheError
 from pipelines.features import split_of
 from pipelines.heads.training import TrainingData, read_training_data
-from pipelines.scoring import rank
+from pipelines.scoring import RankBy, rank
 from pipelines.setup import Setup
 from pipelines.sweeping.journal import Entry, Journal
 from pipelines.sweeping.trials import Group
@@ -26,7 +26,7 @@ from transfer.images.splits import assign_folds
 if TYPE_CHECKING:
     from transfer.heads.bank import HeadBank
 
-FORMAT = 2
+FORMAT = 3
 """Of the journal; raised where older entries would go on differently."""
 
 
@@ -42,6 +42,8 @@ class Plan:
     """Heads per trial, with other initial weights and dropout masks."""
     folds: int
     """Of the cross-validation; 1 is the split into training and validation rows."""
+    rank_by: RankBy = "log_loss"
+    """What the best have the best of."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class Score:
         number: The trial's.
         val_accuracy: Of the best epochs.
         val_loss: Of the same epochs, nats.
-        spread: Standard deviation of the accuracy over seeds and folds, 0 for a single head.
+        accuracy_error: Standard error of the accuracy over folds, of seeds where there is one fold;
+            None for a single head.
+        loss_error: Of the loss, likewise.
+        losses_by_fold: Of the best epochs, nats.
         best_epoch: Counted from 1; the median.
         epochs: Trained.
         finished: Whether it stayed to its end, and was not dropped at a rung.
@@ -63,7 +68,9 @@ class Score:
     number: int
     val_accuracy: float
     val_loss: float
-    spread: float
+    accuracy_error: float | None
+    loss_error: float | None
+    losses_by_fold: tuple[float, ...]
     best_epoch: int
     epochs: int
     finished: bool
@@ -109,7 +116,12 @@ def train_group(
         going_on = "" if last else f", {len(notes['alive'])} go on"
         best = notes["best_val_accuracy"]
         report(f"{group.description}: epoch {epochs}, best val accuracy {best:.4f}{going_on}")
-    return [Score(**{**score, "curve": tuple(score["curve"])}) for score in notes["scores"]]
+    return [_read(score) for score in notes["scores"]]
+
+
+def _read(score: Mapping[str, Any]) -> Score:
+    lists = {name: tuple(value) for name, value in score.items() if isinstance(value, list | tuple)}
+    return Score(**{**score, **lists})
 
 
 def _judged(
@@ -123,7 +135,7 @@ def _judged(
     """
     scores = [_score(group, plan, banks, index) for index in range(len(group.trials))]
     # Of equal ones the first of the search, as on the leaderboard: its weights are kept.
-    best_first = sorted(alive, key=lambda index: (rank(asdict(scores[index])), index))
+    best_first = sorted(alive, key=lambda index: (rank(asdict(scores[index]), plan.rank_by), index))
     # At the end only the weights of the best are of use, and the journal stays small.
     stay = best_first[: 1 if last else math.ceil(plan.keep * len(alive))]
     _drop(plan, banks, set(alive) - set(stay))
@@ -205,7 +217,7 @@ def fold_rows(
         features: Of the images.
         options: How they are split.
         folds: 1 for the split itself, else each row but those of test is judged by once, if its
-            class has others to train on.
+            class has others to train on; those for validation that were given take no part.
 
     Returns:
         Per fold increasing row numbers, of training and validation.
@@ -216,7 +228,8 @@ def fold_rows(
     split = split_of(features, options)
     if folds == 1:
         return [(np.flatnonzero(split == "train"), np.flatnonzero(split == "val"))]
-    rows = np.flatnonzero(split != "test")
+    is_given = bool(np.any(features.given_split == "val"))
+    rows = np.flatnonzero(split == "train" if is_given else split != "test")
     groups = groups_in(features.ids, options)
     # The same folds for all heads: they differ in nothing else.
     held_out = assign_folds(
@@ -247,16 +260,29 @@ def _drop(plan: Plan, banks: Sequence["HeadBank"], indices: Iterable[int]) -> No
 def _score(group: Group, plan: Plan, banks: Sequence["HeadBank"], index: int) -> Score:
     numbers = numbers_of(plan, [index])
     heads = [bank.fitted(number) for bank in banks for number in numbers]
-    accuracies = [head.best["val_accuracy"] for head in heads]
+    accuracies, losses = (
+        np.array([head.best[name] for head in heads]).reshape(len(banks), plan.seeds)
+        for name in ("val_accuracy", "val_loss")
+    )
     curves = [head.history["val_accuracy"] for head in heads]
     return Score(
         number=group.trials[index].number,
-        val_accuracy=fmean(accuracies),
-        val_loss=fmean(head.best["val_loss"] for head in heads),
-        spread=pstdev(accuracies),
+        val_accuracy=float(accuracies.mean()),
+        val_loss=float(losses.mean()),
+        accuracy_error=_error(accuracies),
+        loss_error=_error(losses),
+        losses_by_fold=tuple(losses.mean(1).tolist()),
         best_epoch=round(median(head.best_epoch + 1 for head in heads)),
         epochs=max(map(len, curves)),
         finished=True,
         seconds=sum(float(bank.seconds[number]) for bank in banks for number in numbers),
         curve=tuple(fmean(values) for values in zip(*curves, strict=False)),
     )
+
+
+def _error(scores: np.ndarray) -> float | None:
+    """Standard error of the mean of `(folds, seeds)` scores."""
+    from transfer.choosing.judged import standard_error
+
+    parts = scores.mean(1) if len(scores) > 1 else scores[0]
+    return standard_error(parts) if len(parts) > 1 and np.isfinite(parts).all() else None

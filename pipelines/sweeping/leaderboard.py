@@ -3,87 +3,102 @@
 import csv
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import numpy as np
+
 from pipelines.results import print_table
+from pipelines.scoring import RankBy, rank
 from pipelines.sweeping.halving import Score
+from pipelines.sweeping.linear import LinearScore
 from pipelines.sweeping.space import in_words
 from pipelines.sweeping.trials import Trial
 
 SHOWN = 20
 """Heads on the terminal and in the picture; the file has all."""
+LINEAR = "head"
+"""Column that says what a linear head sees; heads of the search have their options."""
 
 
-def ranked(trials: Sequence[Trial], scores: Sequence[Score]) -> list[tuple[Trial, Score]]:
-    """Best first: by validation accuracy, then heads that went to their end, then by loss."""
+def ranked(
+    trials: Sequence[Trial], scores: Sequence[Score], rank_by: RankBy = "log_loss"
+) -> list[tuple[Trial, Score]]:
+    """Best first: by log loss or accuracy, then heads that went to their end, then by the other."""
     of_trial = {score.number: score for score in scores}
     pairs = [(trial, of_trial[trial.number]) for trial in trials]
-    return sorted(pairs, key=lambda pair: _order(pair[1]))
 
+    def order(pair: tuple[Trial, Score]) -> tuple[float, bool, float]:
+        first, second = rank(asdict(pair[1]), rank_by)
+        return first, not pair[1].finished, second
 
-def _order(score: Score) -> tuple[float, bool, float]:
-    return -score.val_accuracy, not score.finished, score.val_loss
+    return sorted(pairs, key=order)
 
 
 def show(
     board: Sequence[tuple[Trial, Score]],
-    baselines: Sequence[Mapping[str, Any]],
+    linear: Sequence[LinearScore],
     folder: Path,
-    folds: int = 1,
-) -> dict[str, Any]:
+    rank_by: RankBy = "log_loss",
+) -> None:
     """Prints the leaderboard and writes `sweep.csv` and pictures.
 
     Args:
-        board: From `ranked`.
-        baselines: Rows of another table, from `comparison.baselines`.
+        board: Heads of the search, from `ranked`.
+        linear: Linear heads.
         folder: Of the run.
-        folds: Of the heads' cross-validation; baselines have none.
-
-    Returns:
-        How many heads were tried, the median accuracy, and how far the best is ahead of it.
+        rank_by: What the best have the best of.
     """
     names = _varying([trial.point for trial, _ in board])
-    several = any(score.spread for _, score in board)
     columns = [
+        *([LINEAR] if linear else []),
         *names,
-        "val accuracy",
-        *(["+-"] if several else []),
-        "val loss",
-        "trained",
-        "seconds",
+        *["accuracy", "+-", "log loss", "+- "],
+        *(["trained", "seconds"] if board else []),
     ]
-    rows = [_cells(trial, score, names, several) for trial, score in board]
+    blank = [""] if linear else []
+    cells: list[tuple[Score | LinearScore, list[str]]]
+    cells = [(score, [*blank, *_cells(trial, score, names)]) for trial, score in board]
+    after = [""] * (2 if board else 0)
+    cells += [(one, [one.sees, *[""] * len(names), *_scores(one), *after]) for one in linear]
+    cells.sort(key=lambda pair: rank(asdict(pair[0]), rank_by))
+    rows = [row for _, row in cells]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "sweep.csv").open("w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
-    tried = f"{len(board)} heads tried" if len(board) > 1 else "1 head tried"
-    title = f"{tried}, the best {min(SHOWN, len(rows))} by validation"
+    title = f"the best {min(SHOWN, len(rows))} heads, on images that they have not seen"
     print_table(title, columns, rows[:SHOWN])
-    if baselines:
-        _print_baselines(baselines, folds)
     _draw(board, names, columns, rows, title, folder)
-    accuracies = [score.val_accuracy for _, score in board]
-    middle = median(accuracies)
-    print(
-        f"sweep: {tried}; the best is {accuracies[0] - middle:.4f} ahead of the "
-        "median head in validation accuracy"
-    )
-    return {
-        "tried": len(board),
-        "median_val_accuracy": middle,
-        "lead_over_median": accuracies[0] - middle,
-    }
 
 
-def _print_baselines(baselines: Sequence[Mapping[str, Any]], folds: int) -> None:
-    note = "; the heads above are cross-validated, on more images" if folds > 1 else ""
-    print_table(
-        f"for comparison, on the validation split{note}",
-        list(baselines[0]),
-        [[_cell(name, value) for name, value in row.items()] for row in baselines],
-    )
+def deviations(board: Sequence[tuple[Trial, Score]]) -> np.ndarray:
+    """`(heads, folds)` losses less the mean over heads, of those that did not diverge."""
+    losses = np.array([score.losses_by_fold for _, score in board])
+    losses = losses[np.isfinite(losses).all(axis=1)]
+    return losses - losses.mean(axis=0)
+
+
+def luck(deviations: np.ndarray, tried: int) -> float | None:
+    """How far ahead of the average the best of many equally good heads is expected to be.
+
+    By the largest of as many draws from a normal distribution, of the standard error of what a
+    head's losses differ from the mean of all on the same images. Source of the approximation: Blom,
+    "Statistical Estimates and Transformed Beta-Variables", 1958.
+
+    Args:
+        deviations: `(heads, images or folds)` losses less the mean over heads.
+        tried: How many heads were compared.
+
+    Returns:
+        Nats; None where nothing is known of the errors.
+    """
+    from scipy.stats import norm
+
+    if deviations.shape[1] < 2:
+        return None
+    errors = deviations.std(axis=1, ddof=1) / np.sqrt(deviations.shape[1])
+    return float(norm.ppf((tried - 0.375) / (tried + 0.25)) * errors.mean())
 
 
 def _draw(
@@ -105,8 +120,10 @@ def _draw(
     if names:
         accuracies = [score.val_accuracy for _, score in board]
         plot_parameters([trial.point for trial, _ in board], accuracies, parameters)
-    curves = [(range(1, len(score.curve) + 1), score.curve) for _, score in board]
-    plot_rungs(curves, folder / "sweep-rungs.png")
+    rungs = folder / "sweep-rungs.png"
+    rungs.unlink(missing_ok=True)
+    if board:
+        plot_rungs([(range(1, len(score.curve) + 1), score.curve) for _, score in board], rungs)
 
 
 def entry(trial: Trial, score: Score) -> dict[str, Any]:
@@ -115,7 +132,8 @@ def entry(trial: Trial, score: Score) -> dict[str, Any]:
         **trial.point,
         "val_accuracy": score.val_accuracy,
         "val_loss": score.val_loss if math.isfinite(score.val_loss) else None,
-        "spread": score.spread,
+        "accuracy_error": score.accuracy_error,
+        "loss_error": score.loss_error,
         "best_epoch": score.best_epoch,
         "trained": score.epochs,
         "finished": score.finished,
@@ -129,18 +147,20 @@ def _varying(points: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in names if len({str(point.get(name)) for point in points}) > 1]
 
 
-def _cells(trial: Trial, score: Score, names: Sequence[str], several: bool) -> list[str]:
+def _cells(trial: Trial, score: Score, names: Sequence[str]) -> list[str]:
     return [
         *(in_words(trial.point[name]) if name in trial.point else "" for name in names),
-        f"{score.val_accuracy:.4f}",
-        *([f"{score.spread:.4f}"] if several else []),
-        f"{score.val_loss:.4f}",
+        *_scores(score),
         str(score.epochs),
         f"{score.seconds:.2f}",
     ]
 
 
-def _cell(name: str, value: object) -> object:
-    if isinstance(value, float):
-        return f"{value:.1f}" if name == "seconds" else f"{value:.4f}"
-    return "" if value is None else value
+def _scores(score: Score | LinearScore) -> list[str]:
+    """Accuracy and log loss, each with its standard error where there is one."""
+    errors = (
+        "" if error is None else f"{error:.4f}"
+        for error in (score.accuracy_error, score.loss_error)
+    )
+    accuracy, loss = f"{score.val_accuracy:.4f}", f"{score.val_loss:.4f}"
+    return [cell for pair in zip((accuracy, loss), errors, strict=True) for cell in pair]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
 
-from transfer.metrics import evaluate, most_confused
+from transfer.metrics import calibration_error, evaluate, most_confused
 
 ANIMALS = ("cat", "dog", "horse")
 
@@ -178,3 +178,20 @@ def test_bad_input_says_expected_and_received(probabilities, labels, names, word
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_calibration_error_is_what_confidence_is_off_by():
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.5, 1, 20_000)
+    probabilities = np.stack([sure, 1 - sure], axis=1)
+    right = (rng.random(20_000) > sure).astype(int)  # right as often as it says
+    assert calibration_error(probabilities, right) < 0.01
+    wrong = (rng.random(20_000) > sure - 0.2).astype(int)
+    assert calibration_error(probabilities, wrong) == pytest.approx(0.2, abs=0.01)
+    assert calibration_error(np.array([[0.0, 1.0]]), np.array([1])) == 0
+
+
+def test_calibration_error_counts_bins_by_their_images():
+    probabilities = np.array([[0.9, 0.1]] * 3 + [[0.6, 0.4]])
+    labels = np.array([0, 0, 1, 1])
+    assert calibration_error(probabilities, labels) == pytest.approx((3 * 0.9 - 2 + 0.6) / 4)

@@ -38,7 +38,7 @@ class Candidate:
         if self.cuts == 1:
             return "top" if num_cuts > 1 else "all"
         which = "all" if self.cuts == num_cuts else "last"
-        return f"{which} {self.cuts} cuts" + (", each alike" if self.alike else "")
+        return f"{which} {self.cuts} cuts" + (" alike" if self.alike else "")
 
     def weights(self, widths: Sequence[int]) -> np.ndarray:
         """`(cuts,)` factors of the cuts' products; with them a sample has about the length 1.
@@ -51,8 +51,16 @@ class Candidate:
         return seen / np.asarray(widths, float)[seen].sum()
 
 
-def candidates_for(num_cuts: int) -> list[Candidate]:
-    """All candidates, the simplest first."""
+def candidates_for(num_cuts: int, thorough: bool = False) -> list[Candidate]:
+    """All candidates, the simplest first.
+
+    Args:
+        num_cuts: Of the features.
+        thorough: Whether every number of last cuts is tried, with each way of weighing them.
+    """
     numbers = sorted({*(number for number in SUFFIXES if number < num_cuts), num_cuts})
-    views = [(number, False) for number in numbers] + [(num_cuts, True)] * (num_cuts > 1)
+    if thorough:
+        numbers = list(range(1, num_cuts + 1))
+    alike = [number for number in numbers if number > 1 and (thorough or number == num_cuts)]
+    views = sorted([(number, False) for number in numbers] + [(number, True) for number in alike])
     return [Candidate(cuts, alike, transform) for cuts, alike in views for transform in TRANSFORMS]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from transfer.choosing.candidates import TRANSFORMS, candidates_for
+from transfer.choosing.candidates import TRANSFORMS, Candidate, candidates_for
 from transfer.choosing.judged import Judged, Member, average, single
 from transfer.choosing.paths import (
     ROUGH,
@@ -77,7 +77,7 @@ class Choice:
     probabilities: np.ndarray
 
 
-def choose(rows: Rows, report: Report = lambda done, of: None) -> Choice:
+def choose(rows: Rows, report: Report = lambda done, of: None, thorough: bool = False) -> Choice:
     """Chooses a linear head by its log loss on images that it has not seen.
 
     Candidates differ in the cuts that they see, in how these weigh, and in whether roots are taken
@@ -89,14 +89,32 @@ def choose(rows: Rows, report: Report = lambda done, of: None) -> Choice:
     Args:
         rows: Images, and which of them judge.
         report: Called with how many candidates are done, and of how many.
+        thorough: Whether to try more candidates. What is chosen then has no higher loss than what
+            would be chosen otherwise.
 
     Raises:
         InputError: If a feature is not finite.
     """
-    members, tried = _contest(_few_of(rows), report)
-    if len(rows.features) > MOST_SAMPLES:
+    usual = candidates_for(len(rows.widths))
+    is_large = len(rows.features) > MOST_SAMPLES
+    # Of many samples only the finalists are judged, the same either way.
+    candidates = candidates_for(len(rows.widths), thorough and not is_large)
+    members, tried = _contest(_few_of(rows), candidates, report)
+    if is_large:
         members, more = _finals(rows, members)
         tried += more
+    heads, chosen = _chosen(rows, members)
+    if len(candidates) > len(usual):
+        fewer = [member for member in members if member.candidate in usual]
+        chosen = min(chosen, _chosen(rows, fewer)[1], key=lambda head: head.loss)
+    temperature = temperature_of(chosen.logits, chosen.labels)
+    probabilities = probabilities_of(chosen.logits / temperature)
+    ends = _ends(rows, chosen, temperature)
+    return Choice(tuple(heads), chosen, tried, temperature, *ends, rows.judging, probabilities)
+
+
+def _chosen(rows: Rows, members: Sequence[Member]) -> tuple[list[Judged], Judged]:
+    """All heads that can be made of some members, the best first, and the one to take."""
     labels = rows.labels[rows.judging]
     heads = [single(member, len(rows.widths), labels) for member in members]
     for transform in TRANSFORMS:
@@ -105,11 +123,7 @@ def choose(rows: Rows, report: Report = lambda done, of: None) -> Choice:
             heads.append(mean)
     heads.sort(key=lambda head: head.loss)
     near = [head for head in heads if head.is_as_good_as(heads[0])]
-    chosen = min(near, key=lambda head: head.simplicity)
-    temperature = temperature_of(chosen.logits, labels)
-    probabilities = probabilities_of(chosen.logits / temperature)
-    ends = _ends(rows, chosen, temperature)
-    return Choice(tuple(heads), chosen, tried, temperature, *ends, rows.judging, probabilities)
+    return heads, min(near, key=lambda head: head.simplicity)
 
 
 def _few_of(rows: Rows) -> Rows:
@@ -121,11 +135,12 @@ def _few_of(rows: Rows) -> Rows:
     return replace(rows.some(np.sort(chosen)), holdout=False)
 
 
-def _contest(rows: Rows, report: Report) -> tuple[list[Member], int]:
+def _contest(
+    rows: Rows, candidates: Sequence[Candidate], report: Report
+) -> tuple[list[Member], int]:
     """All candidates, and how many heads were judged."""
     from threadpoolctl import threadpool_limits
 
-    candidates = candidates_for(len(rows.widths))
     members: list[Member] = []
     tried, start = 0, USUAL
     for transform in TRANSFORMS:

@@ -44,6 +44,15 @@ class Judged:
     logits: np.ndarray
     labels: np.ndarray
 
+    def in_words(self, num_cuts: int) -> str:
+        """What it is, with the parts of an average."""
+        if len(self.members) == 1:
+            return self.name
+        parts = [
+            f"{share:.0%} {member.candidate.in_words(num_cuts)}" for share, member in self.members
+        ]
+        return f"{self.name} ({', '.join(parts)})"
+
     @property
     def widest(self) -> Member:
         """The member that sees the most cuts."""
@@ -116,7 +125,7 @@ def average(heads: Sequence[Judged]) -> Judged | None:
         return None
     widest = max(head.simplicity for _, head in chosen)
     return Judged(
-        "average of " + ", ".join(head.name for _, head in chosen),
+        f"average of {len(chosen)} heads",
         (MORE_THAN_ANY, *widest),
         tuple((share * own, member) for share, head in chosen for own, member in head.members),
         np.sum([share * head.logits for share, head in chosen], axis=0),

@@ -98,6 +98,8 @@ class DataOptions:
     """What keeps images of one patient, clip or camera on one side of all splits and folds: a
     regular expression searched in each id, whose capture group or whole match names the group; or a
     .csv file with two columns, image id and group."""
+    split_seed: int = 0
+    """Another number carves out other images: to see how much a score owes to the split."""
 
 
 def load(options: DataOptions) -> ImageSet:
@@ -123,6 +125,9 @@ def carve(
     """Carves out the splits that are not given; `splits.assign` with the options' shares."""
     shares = options.val_fraction, options.test_fraction
     groups = groups_in(ids, options)
+    if seed := options.split_seed:  # other names have other hashes
+        ids = np.array([f"{seed}\0{id}" for id in ids], object)
+        groups = None if groups is None else np.array([f"{seed}\0{one}" for one in groups], object)
     return splits.assign(ids, labels, class_names, given, *shares, groups)
 
 
@@ -146,6 +151,7 @@ def how_split(options: DataOptions) -> dict[str, Any]:
         "val_fraction": options.val_fraction,
         "test_fraction": options.test_fraction,
         "group": fingerprint(options.group),
+        "split_seed": options.split_seed,
         "split_rule": splits.RULE,
     }
 

@@ -161,3 +161,11 @@ def test_the_temperature_undoes_a_factor(factor):
     logits = rng.normal(size=(4000, 1, 3)) * 2
     labels = np.array([rng.choice(3, p=row) for row in softmax(logits[:, 0], axis=1)])
     assert temperature_of(factor * logits, labels) == pytest.approx(factor, rel=0.08)
+
+
+def test_a_thorough_search_is_never_worse_out_of_fold():
+    for seed in range(6):
+        data = rows(images=90, signal=0.6, seed=seed)
+        usual, thorough = choose(data), choose(data, thorough=True)
+        assert thorough.tried > usual.tried
+        assert thorough.chosen.loss <= usual.chosen.loss + 1e-9
