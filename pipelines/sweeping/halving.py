@@ -114,8 +114,8 @@ def train_group(
         notes = _judged(group, plan, banks, notes["alive"], last) | {"rungs_done": number}
         journal.write(key, Entry(notes, [bank.state() for bank in banks]))
         going_on = "" if last else f", {len(notes['alive'])} go on"
-        best = notes["best_val_accuracy"]
-        report(f"{group.description}: epoch {epochs}, best val accuracy {best:.4f}{going_on}")
+        name = "val accuracy" if plan.rank_by == "accuracy" else "val loss"
+        report(f"{group.description}: epoch {epochs}, best {name} {notes['best']:.4f}{going_on}")
     return [_read(score) for score in notes["scores"]]
 
 
@@ -139,10 +139,10 @@ def _judged(
     # At the end only the weights of the best are of use, and the journal stays small.
     stay = best_first[: 1 if last else math.ceil(plan.keep * len(alive))]
     _drop(plan, banks, set(alive) - set(stay))
-    finished = list(alive) if last else stay
+    finished, best = list(alive) if last else stay, scores[best_first[0]]
     return {
         "alive": finished,
-        "best_val_accuracy": scores[best_first[0]].val_accuracy,
+        "best": best.val_accuracy if plan.rank_by == "accuracy" else best.val_loss,
         "histories": [bank.history for bank in banks],
         "scores": [
             asdict(replace(score, finished=index in finished)) for index, score in enumerate(scores)

@@ -10,9 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from pipelines import head as head_stage
 from pipelines.cli import main
-from pipelines.head import HeadStage
+from pipelines.heads import saving
 from pipelines.models import load_head, read_finetuned, read_head
 from pipelines.setup import Setup
 from tests.pipelines.small_runs import options
@@ -40,16 +39,21 @@ def save(tmp_path, monkeypatch):
     def export(setup, features, cuts, head, path, members):
         save_classifier(head, CARD, path, members)
 
-    monkeypatch.setattr(head_stage, "export", export)
+    monkeypatch.setattr(saving, "export", export)
     monkeypatch.setattr("transfer.pictures.curves.plot_history", lambda *_, **__: None)
     history = {name: [1.0] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
-    stage = HeadStage(Setup(DataOptions("digits"), artifacts=tmp_path, run="run"))
+    setup = Setup(DataOptions("digits"), artifacts=tmp_path, run="run")
 
     def save(value):
         scores = SimpleNamespace(accuracy=value, loss=value)
-        return head_stage.save(
-            stage, FEATURES, model_of(value), Fitted(history, 0, "val_accuracy"), scores, 0.0
+        fitted = Fitted(history, 0, "val_accuracy")
+        model = model_of(value)
+        # Fitted to the training images alone, and what was said of others: as of a chosen head.
+        out_of_fold = saving.OutOfFold(
+            np.array(["a", "b"], object), np.array([0, 1]), np.array([0, 1]), np.eye(2) * value
         )
+        new = saving.NewHead(model, ("top",), scores, {}, 0.0, model, fitted, out_of_fold)
+        return saving.save(setup, FEATURES, new)
 
     return save
 

@@ -53,8 +53,10 @@ def said_by(stage, *arguments):
 
 
 def sweep(place, run, *more):
-    """Words of a sweep without baselines, which have a test of their own."""
-    return ["sweep", *options(place, run, "--baselines", *more)]
+    """Words of a sweep of trained heads alone, on the usual split; linear ones have own tests."""
+    folds = [] if "--folds" in more else ["--folds", "1"]
+    by = ["--rank-by", "accuracy", "--monitor", "val_accuracy"]
+    return ["sweep", *options(place, run, "--no-linear", *folds, *by, *more)]
 
 
 def refused(capsys, *arguments):
@@ -95,7 +97,7 @@ def swept(place):
 @pytest.fixture
 def quick(monkeypatch):
     """Leaves out classifier and pictures, a second of work each, where nothing asks for them."""
-    monkeypatch.setattr("pipelines.head.export", lambda *args: None)
+    monkeypatch.setattr("pipelines.heads.saving.export", lambda *args: None)
     leave_out_pictures(monkeypatch)
 
 
@@ -130,7 +132,7 @@ def test_all_heads_are_listed_best_first(swept, place):
         assert [head["finished"] for head in of_one_group].count(True) == 2
         assert all(head["trained"] == (5 if head["finished"] else 2) for head in of_one_group)
         assert all(1 <= head["best_epoch"] <= head["trained"] for head in heads)
-    assert {head["spread"] for head in heads} == {0}
+    assert {head["accuracy_error"] for head in heads} == {None}
     assert (result["folds"], result["seeds"]) == (1, 1)
     assert result["chosen"]["val_accuracy"] == pytest.approx(accuracies[0], abs=1e-6)
 
@@ -139,20 +141,20 @@ def test_the_table_has_all_heads_and_the_median_is_theirs(swept, place):
     with (place / "runs" / "swept" / "sweep.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     heads = result_of(place, "swept")["heads"]
-    assert [float(line["val accuracy"]) for line in lines] == [
+    assert [float(line["accuracy"]) for line in lines] == [
         round(head["val_accuracy"], 4) for head in heads
     ]
     assert [(line["class_weights"], float(line["learning_rate"])) for line in lines] == [
         (head["class_weights"], head["learning_rate"]) for head in heads
     ]
-    accuracies = [float(line["val accuracy"]) for line in lines]
+    losses = [float(line["log loss"]) for line in lines]
     (line,) = [line for line in swept.splitlines() if "6 heads tried;" in line]
     lead = float(line.split("the best is ")[1].split()[0])
-    assert lead == pytest.approx(accuracies[0] - np.median(accuracies), abs=1.5e-4)
+    assert lead == pytest.approx(np.median(losses) - min(losses), abs=1.5e-4)
     assert lead > 0
     result = result_of(place, "swept")
     assert result["lead_over_median"] == pytest.approx(lead, abs=1e-4)
-    assert result["median_val_accuracy"] == pytest.approx(np.median(accuracies), abs=1e-4)
+    assert result["lead_by_luck"] is None  # one split says nothing of errors
 
 
 def test_each_rung_is_said(swept):
@@ -232,38 +234,47 @@ def test_fine_tuning_accepts_the_winner(swept, place, monkeypatch):
     assert f"{accuracy:.4f} from pixels, {accuracy:.4f} from cached features" in said.getvalue()
 
 
-def test_baselines_stand_beside_the_heads(swept, place, quick, no_training, monkeypatch):
-    shutil.copytree(place / "runs" / "swept" / "sweep", place / "runs" / "baselines" / "sweep")
-    command = ["sweep", *options(place, "baselines", *GRID)]
-    said = said_by(*command)
-    baselines = result_of(place, "baselines")["baselines"]
-    assert [row["baseline"] for row in baselines] == ["ridge", "logistic", "neighbours"]
-    table = said[said.index("for comparison") :]
-    for row in baselines:
-        (line,) = [line for line in table.splitlines() if row["baseline"] in line]
-        assert f"{row['val_accuracy']:.4f}" in line and row["setting"] in line
-        assert 0.4 < row["val_accuracy"] < 1
-    # Heads are chosen from alone, and nothing is computed twice.
-    heads = [result_of(place, run)["heads"] for run in ("baselines", "swept")]
-    assert heads[0] == heads[1]
-    monkeypatch.setattr("pipelines.sweeping.comparison._best", None)
-    said_by(*command)
-    assert result_of(place, "baselines")["baselines"] == baselines
+LINEAR = ["--epochs", "4", "--rungs", "--grid"]
 
 
-def test_baselines_say_which_features_they_are_of_and_outlast_the_search(place, quick, monkeypatch):
+def test_linear_heads_take_part_and_are_as_good_as_those_of_the_head_stage(place):
+    said = said_by("sweep", *options(place, "linear"))
+    result = result_of(place, "linear")
+    assert "--grid hidden=128,256 tries some" in said  # of so few images
+    assert (result["folds"], result["heads"]) == (5, [])
+    assert result["tried"] > len(result["linear"]) > 5
+    losses = [one["val_loss"] for one in result["linear"]]
+    assert losses == sorted(losses)
+    assert 0 < result["lead_by_luck"] < 1
+    said_by("head", *options(place, "chosen"))
+    alone = result_of(place, "chosen", "head.json")
+    swept = result_of(place, "linear", "head.json")
+    assert swept["chosen"]["loss"] <= alone["chosen"]["loss"] + 1e-9
+    assert result["chosen"]["test_accuracy"] > 0.4  # of ten classes
+    # It is a head like any other: all stages take it.
+    said_by("evaluate", *options(place, "linear", "--no-pictures"))
+    scores = result_of(place, "linear", "evaluation-test.json")["models"]["head"]
+    assert scores["accuracy"] == result["chosen"]["test_accuracy"]
+
+
+def test_a_trained_head_wins_by_more_than_a_standard_error_or_not_at_all(place, quick):
+    # Heads that hardly learn.
+    said_by("sweep", *options(place, "weak", *LINEAR, "learning_rate=1e-6"))
+    weak = result_of(place, "weak")
+    assert weak["heads"][0]["loss_error"] > 0
+    assert "sees" in weak["chosen"] and weak["heads"][0]["val_loss"] > weak["chosen"]["loss"]
+    # Linear heads on noise, heads of the search on features that tell classes apart.
+    grid = ["--use-cuts", "block_1_depthwise_relu", *LINEAR, "hidden=64", "--baselines"][:-1]
+    said_by("sweep", *options(place, "strong", *grid, "--no-linear"))
+    strong = result_of(place, "strong")
+    assert "sees" not in strong["chosen"] and strong["linear"] == []
+
+
+def test_linear_heads_say_which_features_they_are_of(place, quick):
     cuts = ["block_1_depthwise_relu", "block_2_add", "block_1_depthwise_relu+block_2_add"]
-    common = ["--epochs", "1", "--baselines", "ridge", "--grid", f"use_cuts={','.join(cuts)}"]
-    said_by("sweep", *options(place, "told", *common, "l2=0"))
-    baselines = result_of(place, "told")["baselines"]
-    assert [row["features"] for row in baselines] == [f"use_cuts={cut}" for cut in cuts]
-    assert len({row["val_accuracy"] for row in baselines}) > 1
-    monkeypatch.setattr("pipelines.sweeping.comparison._best", None)
-    said_by("sweep", *options(place, "told", *common, "l2=0.01"))
-    assert result_of(place, "told")["baselines"] == baselines
-
-
-# ---- started again
+    said_by("sweep", *options(place, "told", *LINEAR, f"use_cuts={','.join(cuts)}", "l2=0"))
+    linear = result_of(place, "told")["linear"]
+    assert {one["sees"].rpartition("use_cuts=")[2] for one in linear} == set(cuts)
 
 
 @pytest.fixture
@@ -477,7 +488,7 @@ def test_folds_choose_and_the_usual_split_and_refit_follow(swept, place, alone, 
     result = result_of(place, "folds")
     assert (result["folds"], len(result["heads"])) == (2, 2)
     best = result["heads"][0]
-    assert best["learning_rate"] == rate and best["spread"] > 0 and best["trained"] == 5
+    assert best["learning_rate"] == rate and best["accuracy_error"] > 0 and best["trained"] == 5
     assert "+-" in said
     # Cross-validation chose; what is exported is what `transfer head --refit` makes of it.
     assert without_seconds(result_of(place, "folds", "head.json")) == without_seconds(alone)
@@ -493,7 +504,7 @@ def test_of_several_seeds_the_best_is_saved(place, quick):
     said_by(*sweep(place, "seeds", *grid))
     result, head = result_of(place, "seeds"), result_of(place, "seeds", "head.json")
     (mean,) = result["heads"]
-    assert mean["spread"] > 0 and result["seeds"] == 3
+    assert mean["accuracy_error"] > 0 and result["seeds"] == 3
     assert head["fit"]["seed"] in (0, 1, 2)
     assert mean["val_accuracy"] < head["val_accuracy"] == result["chosen"]["val_accuracy"]
 

@@ -180,6 +180,7 @@ def cases(draw, monitors=MONITORS):
         keep=draw(st.sampled_from([0.1, 0.34, 0.5, 0.8, 1.0])),
         seeds=draw(st.integers(1, 3)),
         folds=draw(st.integers(1, 2)),
+        rank_by=draw(st.sampled_from(["log_loss", "accuracy"])),
     )
     shape = (plan.folds, len(fits) * plan.seeds, 9, 2)
     script = np.random.default_rng(draw(st.integers(0, 2**32))).integers(0, 9, shape) / 8
@@ -215,7 +216,6 @@ def expected_scores(group, plan, script):
         return {
             "val_accuracy": np.mean(accuracies),
             "val_loss": np.mean([curve[best, 1] for curve, best in heads]),
-            "spread": np.std(accuracies),
             "best_epoch": round(median(best + 1 for _, best in heads)),
             "epochs": max(len(curve) for curve, _ in heads),
             "curve": np.mean([curve[:shortest, 0] for curve, _ in heads], 0),
@@ -223,7 +223,8 @@ def expected_scores(group, plan, script):
 
     def order(index, until):
         score = scored(index, until)
-        return -score["val_accuracy"], score["val_loss"], index
+        both = -score["val_accuracy"], score["val_loss"]
+        return *(both if plan.rank_by == "accuracy" else both[::-1]), index
 
     longest = max(trial.fit.epochs for trial in group.trials)
     alive, last_rung = list(range(len(group.trials))), {}
@@ -253,13 +254,17 @@ def test_the_best_share_goes_on_and_scores_are_means(case, scripted, tmp_path_fa
     expected = expected_scores(group, plan, script)
     assert [score.number for score in scores] == [trial.number for trial in group.trials]
     for score, right in zip(scores, expected, strict=True):
-        for name in ("val_accuracy", "val_loss", "spread", "curve"):
+        for name in ("val_accuracy", "val_loss", "curve"):
             assert getattr(score, name) == pytest.approx(right[name], abs=1e-12), name
         for name in ("best_epoch", "epochs", "finished"):
             assert getattr(score, name) == right[name], name
     longest = max(trial.fit.epochs for trial in group.trials)
     assert len(lines) == 1 + sum(rung < longest for rung in plan.rungs)
-    assert f"{max(score.val_accuracy for score in scores if score.finished):.4f}" in lines[-1]
+    finished = [score for score in scores if score.finished]
+    best = min(score.val_loss for score in finished)
+    if plan.rank_by == "accuracy":
+        best = max(score.val_accuracy for score in finished)
+    assert f"{best:.4f}" in lines[-1]
 
 
 @given(case=cases(), kills=st.lists(st.integers(0, 12), min_size=1, max_size=4), data=st.data())
@@ -292,18 +297,19 @@ def test_the_winner_still_has_the_weights_of_its_best_epoch(case, scripted, tmp_
     journal = Journal(tmp_path_factory.mktemp("journal"))
     finished = [score for score in train_group(group, plan, journal) if score.finished]
     trials = [trial for trial in group.trials if trial.number in {one.number for one in finished}]
-    winner, _ = ranked(trials, finished)[0]
+    winner, _ = ranked(trials, finished, plan.rank_by)[0]
     bank = restored(group, plan, journal)
     for number in halving.numbers_of(plan, [group.trials.index(winner)]):
         epoch = bank.state()[f"best {number}.0"].item()
         assert epoch == bank.fitted(number).best_epoch + 1
 
 
-@given(case=cases(monitors=("val_accuracy",)))
+@given(case=cases(monitors=("val_loss",)))
 @MANY
 def test_no_dropped_head_leads_the_board(case, scripted, tmp_path_factory):
     group, plan, script = case
     scripted.script = script
+    plan = replace(plan, rank_by="log_loss")
     scores = train_group(group, plan, Journal(tmp_path_factory.mktemp("journal")))
     assert ranked(group.trials, scores)[0][1].finished
 
@@ -339,7 +345,7 @@ def test_nothing_can_be_restored_of_a_group_that_never_trained(scripted, journal
 
 
 def rows_of_folds(split, labels, folds, group=None):
-    """`fold_rows` of images whose splits are given; ids are numbers."""
+    """`fold_rows` of images whose test split is given; ids are numbers."""
     images = SimpleNamespace(
         ids=np.array([f"{row:04}" for row in range(len(labels))], object),
         labels=labels,
@@ -359,8 +365,7 @@ def test_folds_judge_each_row_but_those_of_test_once(counts, folds, seed):
     rng = np.random.default_rng(seed)
     counts = [30, *counts]  # so that each fold has some
     labels = np.repeat(np.arange(len(counts)), counts)
-    split = rng.choice(["train", "val"], len(labels))
-    split[np.unique(labels, return_index=True)[1]] = "train"  # of each class some are given
+    split = np.full(len(labels), "train")
     order = rng.permutation(2 * len(labels))
     labels = np.concatenate([labels, labels])[order]
     split = np.concatenate([split, np.full(len(split), "test")])[order]
@@ -384,9 +389,15 @@ def test_folds_keep_groups_together_that_are_listed_for_all_images(tmp_path):
     number = np.arange(len(ALL_LABELS))
     listed = tmp_path / "groups.csv"
     listed.write_text("".join(f"{row:04},{row // 10}\n" for row in number))
-    rows = rows_of_folds(ALL_SPLITS, number // 2 % 3, 3, group=str(listed))
+    splits = np.where(ALL_SPLITS == "val", "train", ALL_SPLITS)
+    rows = rows_of_folds(splits, number // 2 % 3, 3, group=str(listed))
     for train, val in rows:
         assert 70 <= len(val) <= 90 and not set(train // 10) & set(val // 10)
+
+
+def test_a_validation_split_that_was_given_takes_no_part():
+    for train, val in rows_of_folds(ALL_SPLITS, ALL_LABELS, 4):
+        assert set(ALL_SPLITS[train]) == set(ALL_SPLITS[val]) == {"train"}
 
 
 def test_one_fold_is_the_split():
@@ -399,7 +410,7 @@ def test_more_folds_than_images(setup, journal):
     plan = Plan((), 1.0, 1, 243)
     with pytest.raises(InputError) as refused:
         train_group(group_of(setup, [FitOptions()]), plan, journal)
-    assert "received 243 folds of which 3 have none" in str(refused.value)
+    assert "received 243 folds of which 83 have none" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -465,7 +476,7 @@ def test_a_group_of_one_has_nobody_to_drop(setup, journal):
     group = group_of(setup, FITS[:1])
     (score,) = train_group(group, Plan((1, 2, 5), 0.1, 1, 1), journal)
     history = alone(FITS[0]).history[0]
-    assert (score.finished, score.epochs, score.spread) == (True, 6, 0)
+    assert (score.finished, score.epochs, score.accuracy_error) == (True, 6, None)
     np.testing.assert_allclose(score.curve, history["val_accuracy"], atol=1e-12)
 
 
@@ -477,15 +488,16 @@ def test_seeds_are_heads_with_other_weights(setup, journal):
         accuracies = [one["val_accuracy"] for one in best]
         assert score.val_accuracy == pytest.approx(np.mean(accuracies), abs=ONE_IMAGE)
         assert score.val_loss == pytest.approx(np.mean([one["val_loss"] for one in best]), rel=1e-3)
-        assert score.spread == pytest.approx(np.std(accuracies), abs=ONE_IMAGE)
-    assert score.spread > 0 or accuracies[0] == accuracies[1]
+        error = np.std(accuracies, ddof=1) / np.sqrt(len(accuracies))
+        assert score.accuracy_error == pytest.approx(error, abs=ONE_IMAGE)
+    assert score.accuracy_error > 0 or accuracies[0] == accuracies[1]
     assert best[0]["val_loss"] != best[1]["val_loss"]
 
 
 def test_folds_are_heads_on_other_rows(setup, journal):
     group, plan = group_of(setup, FITS[:1]), Plan((2,), 1.0, 1, 3)
     (score,) = train_group(group, plan, journal)
-    rows = np.flatnonzero(ALL_SPLITS != "test")
+    rows = np.flatnonzero(ALL_SPLITS == "train")  # the other splits are given
     names = tuple(f"class {label}" for label in range(NUM_CLASSES))
     ids = np.array(ids_of(len(ALL_LABELS)), object)[rows]
     held_out = assign_folds(ids, ALL_LABELS[rows], names, 3)
@@ -494,7 +506,8 @@ def test_folds_are_heads_on_other_rows(setup, journal):
     accuracies = [one["val_accuracy"] for one in best]
     assert score.val_accuracy == pytest.approx(np.mean(accuracies), abs=ONE_IMAGE / 3)
     assert score.val_loss == pytest.approx(np.mean([one["val_loss"] for one in best]), rel=1e-3)
-    assert score.spread == pytest.approx(np.std(accuracies), abs=ONE_IMAGE)
+    error = np.std(accuracies, ddof=1) / np.sqrt(len(accuracies))
+    assert score.accuracy_error == pytest.approx(error, abs=ONE_IMAGE)
     assert len(set(accuracies)) > 1
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from pipelines.setup import Setup
 from pipelines.sweeping.halving import Score
-from pipelines.sweeping.leaderboard import entry, in_words, ranked, show
+from pipelines.sweeping.leaderboard import deviations, entry, in_words, luck, ranked, show
+from pipelines.sweeping.linear import LinearScore
 from pipelines.sweeping.space import read_spaces
 from pipelines.sweeping.trials import Trial, option_kinds
 from transfer.heads.options import FitOptions, HeadOptions
@@ -23,9 +24,9 @@ def trial_of(number, point=None):
     return Trial(number, point or {"number": number}, Setup(), (), HeadOptions(), FitOptions())
 
 
-def score_of(number, accuracy=0.5, loss=1.0, finished=True, spread=0.0, epochs=3):
+def score_of(number, accuracy=0.5, loss=1.0, finished=True, errors=(None, None), epochs=3):
     curve = tuple(np.linspace(accuracy / 2, accuracy, epochs).tolist())
-    return Score(number, accuracy, loss, spread, epochs, epochs, finished, 0.25, curve)
+    return Score(number, accuracy, loss, *errors, (loss,), epochs, epochs, finished, 0.25, curve)
 
 
 SCORES = st.lists(
@@ -35,55 +36,56 @@ SCORES = st.lists(
 )
 
 
-@given(SCORES, st.randoms())
-def test_better_heads_stand_above_worse_ones(values, random):
+@given(SCORES, st.randoms(), st.sampled_from(["accuracy", "log_loss"]))
+def test_better_heads_stand_above_worse_ones(values, random, rank_by):
     scores = [
         score_of(number, accuracy / 4, loss, finished)
         for number, (accuracy, loss, finished) in enumerate(values)
     ]
     trials = [trial_of(score.number) for score in scores]
     random.shuffle(scores)  # groups are not in the order of the search
-    board = ranked(trials, scores)
+    board = ranked(trials, scores, rank_by)
     assert sorted(score.number for _, score in board) == list(range(len(values)))
     assert all(trial.number == score.number for trial, score in board)
+
+    def first_and_second(score):
+        both = -score.val_accuracy, score.val_loss
+        return both if rank_by == "accuracy" else both[::-1]
+
     for (_, one), (_, other) in pairwise(board):
-        assert one.val_accuracy >= other.val_accuracy
-        if one.val_accuracy == other.val_accuracy:
+        (first, second), (next_first, next_second) = map(first_and_second, (one, other))
+        assert first <= next_first
+        if first == next_first:
             assert one.finished >= other.finished
             if one.finished == other.finished:
-                assert one.val_loss <= other.val_loss
+                assert second <= next_second
                 # Alike to the last digit: as in the search.
-                assert one.val_loss < other.val_loss or one.number < other.number
+                assert second < next_second or one.number < other.number
 
 
-def shown(board, folder, capsys, baselines=()):
-    """The summary, what was printed, and the lines of the file."""
-    summary = show(board, baselines, folder)
+def shown(board, folder, capsys, linear=(), rank_by="log_loss"):
+    """What was printed, and the lines of the file."""
+    show(board, linear, folder, rank_by)
     with (folder / "sweep.csv").open(newline="") as file:
-        return summary, capsys.readouterr().out, list(csv.DictReader(file))
+        return capsys.readouterr().out, list(csv.DictReader(file))
 
 
 def board_of(size, points=None):
     accuracies = np.random.default_rng(size).permutation(size) / max(size, 2)
     trials = [trial_of(number, points[number] if points else None) for number in range(size)]
-    return ranked(trials, [score_of(number, accuracies[number]) for number in range(size)])
+    scores = [score_of(number, accuracies[number], number / 8) for number in range(size)]
+    return ranked(trials, scores, "accuracy")
 
 
 @pytest.mark.parametrize("size", [1, 7, 30])
 def test_the_file_has_all_heads_and_the_terminal_the_best(size, tmp_path, capsys):
     board = board_of(size)
-    summary, said, lines = shown(board, tmp_path / "new", capsys)
-    accuracies = [float(line["val accuracy"]) for line in lines]
+    said, lines = shown(board, tmp_path / "new", capsys, rank_by="accuracy")
+    accuracies = [float(line["accuracy"]) for line in lines]
     assert accuracies == [round(score.val_accuracy, 4) for _, score in board]
     assert [line.get("number") for line in lines] == [
         str(trial.number) if size > 1 else None for trial, _ in board
     ]
-    assert summary["tried"] == size
-    assert summary["median_val_accuracy"] == pytest.approx(np.median(accuracies), abs=1e-4)
-    lead = accuracies[0] - np.median(accuracies)
-    assert summary["lead_over_median"] == pytest.approx(lead, abs=1e-4)
-    tried = f"{size} heads tried" if size > 1 else "1 head tried"
-    assert f"{tried}; the best is {summary['lead_over_median']:.4f} ahead" in said
     rows = [line for line in said.splitlines() if line.startswith("│")]
     assert len(rows) == min(size, 20)
     assert all(f"{accuracies[place]:.4f}" in row for place, row in enumerate(rows))
@@ -108,7 +110,7 @@ def test_only_options_that_vary_have_columns(tmp_path, capsys):
     ]
     trials = [trial_of(number, point) for number, point in enumerate(points)]
     board = list(zip(trials, [score_of(number, 0.9) for number in range(3)], strict=True))
-    _, _, lines = shown(board, tmp_path, capsys)
+    _, lines = shown(board, tmp_path, capsys)
     names = ["hidden", "l2", "views"]
     assert list(lines[0])[:3] == names
     assert "activation" not in lines[0]
@@ -119,14 +121,10 @@ def test_only_options_that_vary_have_columns(tmp_path, capsys):
     ]
 
 
-def test_a_spread_has_a_column_where_there_is_one(tmp_path, capsys):
-    trials = [trial_of(0), trial_of(1)]
-    flat = list(zip(trials, [score_of(0), score_of(1)], strict=True))
-    _, _, lines = shown(flat, tmp_path, capsys)
-    assert "+-" not in lines[0]
-    spread = list(zip(trials, [score_of(0, spread=0.0123), score_of(1)], strict=True))
-    _, said, lines = shown(spread, tmp_path, capsys)
-    assert [line["+-"] for line in lines] == ["0.0123", "0.0000"]
+def test_errors_stand_beside_what_they_are_of(tmp_path, capsys):
+    scores = [score_of(0, loss=0.5, errors=(0.0123, 0.0456)), score_of(1)]
+    said, lines = shown(list(zip(map(trial_of, range(2)), scores, strict=True)), tmp_path, capsys)
+    assert [(line["+-"], line["+- "]) for line in lines] == [("0.0123", "0.0456"), ("", "")]
     assert "0.0123" in said
 
 
@@ -144,38 +142,61 @@ def test_a_search_over_epochs_has_its_values_and_the_epochs_trained(tmp_path, ca
 
 def test_an_entry_has_the_options_and_the_scores():
     trial = trial_of(3, {"hidden": (8,), "l2": None})
-    told = entry(trial, score_of(3, 0.75, 0.5, finished=False, spread=0.01))
+    told = entry(trial, score_of(3, 0.75, 0.5, finished=False, errors=(0.01, 0.02)))
     assert told.items() >= {
         "hidden": (8,),
         "l2": None,
         "val_accuracy": 0.75,
         "val_loss": 0.5,
-        "spread": 0.01,
+        "accuracy_error": 0.01,
+        "loss_error": 0.02,
         "best_epoch": 3,
         "finished": False,
         "seconds": 0.25,
     }.items()  # fmt: skip
 
 
-def test_baselines_stand_below(tmp_path, capsys):
-    baseline = {
-        "baseline": "nearest mean",
-        "setting": "cosine",
-        "val_accuracy": 0.8125,
-        "val_loss": "",
-        "seconds": 0.1,
-    }
-    _, said, _ = shown(board_of(2), tmp_path, capsys, [baseline])
-    assert said.index("heads tried") < said.index("for comparison")
-    (line,) = [line for line in said.splitlines() if "nearest mean" in line]
-    assert "cosine" in line and "0.8125" in line
+def test_linear_heads_stand_among_the_others(tmp_path, capsys):
+    linear = [LinearScore("linear on top", 0.8125, 0.3, 0.01, 0.02)]
+    linear += [LinearScore("linear on all", 0.5, 2.0, 0.01, 0.02)]
+    said, lines = shown(board_of(2), tmp_path, capsys, linear)
+    assert [line["head"] for line in lines] == ["", "", "linear on top", "linear on all"]
+    losses = [float(line["log loss"]) for line in lines]
+    assert losses == sorted(losses)
+    (line,) = [line for line in said.splitlines() if "linear on top" in line]
+    assert "0.8125" in line and "0.0200" in line
+    # Without a search there are no columns for what it says.
+    _, lines = shown([], tmp_path, capsys, linear)
+    assert list(lines[0]) == ["head", "accuracy", "+-", "log loss", "+- "]
+    assert not (tmp_path / "sweep-rungs.png").exists()
 
 
 def test_a_head_that_diverged_can_be_shown(tmp_path, capsys):
     trials = [trial_of(0), trial_of(1)]
     scores = [score_of(0, 0.9), score_of(1, 0.1, float("inf"), epochs=1)]
-    _, _, lines = shown(list(zip(trials, scores, strict=True)), tmp_path, capsys)
-    assert [line["val loss"] for line in lines] == ["1.0000", "inf"]
+    _, lines = shown(list(zip(trials, scores, strict=True)), tmp_path, capsys)
+    assert [line["log loss"] for line in lines] == ["1.0000", "inf"]
+
+
+# ---- luck
+
+
+@pytest.mark.parametrize("heads", [10, 200])
+def test_the_lead_by_luck_is_what_heads_of_equal_worth_lead_by(heads):
+    rng = np.random.default_rng(0)
+    leads, expected = [], []
+    for _ in range(300):
+        images = rng.exponential(size=100)  # hard and easy ones, for all heads alike
+        losses = images + 0.3 * rng.normal(size=(heads, 100))
+        leads.append(losses.mean() - losses.mean(1).min())
+        expected.append(luck(losses - losses.mean(0), heads))
+    assert np.mean(expected) == pytest.approx(np.mean(leads), rel=0.05)
+
+
+def test_of_one_fold_nothing_is_known_of_luck():
+    board = board_of(3)
+    assert deviations(board).shape == (3, 1)
+    assert luck(deviations(board), 3) is None
 
 
 # ---- values in words

@@ -225,7 +225,10 @@ def test_any_option_makes_another_key():
     assert set(OTHER) == set(names)  # an option that is new needs a value above
     plans = [
         dataclasses.replace(PLAN, **{name: value})
-        for name, value in {"rungs": (2, 7), "keep": 0.5, "seeds": 2, "folds": 3}.items()
+        for name, value in {
+            **{"rungs": (2, 7), "keep": 0.5, "seeds": 2, "folds": 3},
+            "rank_by": "accuracy",
+        }.items()
     ]
     assert len(plans) == len(dataclasses.fields(Plan))
     keys = [
