@@ -9,7 +9,7 @@ from uuid import uuid4
 import tomli_w
 
 from cache.durable import whole_file
-from pipelines.recipes import load_recipe
+from pipelines.recipes import SHARED, load_recipe
 from pipelines.run_names import LATEST, absolute
 from pipelines.setup import Setup
 from pipelines.stages import STAGES
@@ -52,7 +52,8 @@ def source_of(stage: str, flags: Mapping[str, str]) -> Source:
     """Finds the recipe or the run that a command goes on from.
 
     The recipe that is named, or else the run that is named, or else, for stages after `features`,
-    the last run, unless the command names other data or another backbone.
+    the last run, unless the command names other data or another backbone. A new name for a run
+    begins one of the images and the backbone of the last.
 
     Args:
         stage: The stage's name.
@@ -64,14 +65,16 @@ def source_of(stage: str, flags: Mapping[str, str]) -> Source:
     if recipe := flags.get("recipe"):
         return Source(load_recipe(recipe), f"recipe {recipe}")
     runs = Setup(artifacts=Path(flags.get("artifacts", Setup.artifacts))).runs
-    if run := flags.get("run"):
-        tables = _read(runs / run)
-        return Source(tables, f"run {run}", run) if tables else Source()
+    named = flags.get("run")
+    if named and (tables := _read(runs / named)):
+        return Source(tables, f"run {named}", named)
     # What --model names is complete without a run.
     run = latest(runs) if stage in GO_ON and "model" not in flags else None
     if run is None:
         return Source()
     tables = _read(runs / run)
+    if named:  # a new one, of the same images and backbone
+        tables = {name: tables[name] for name in SHARED if name in tables}
     data, backbone = _made_of(tables)
     same_data = absolute(flags.get("data", data)) == data
     same_backbone = find_backbone(flags.get("backbone", backbone)).name == backbone

@@ -40,7 +40,7 @@ SMALLER = {
     "head": [*FEW_IMAGES, *FEW_LAYERS, "--epochs", "2"],
     "rates": [*FEW_IMAGES, *FEW_LAYERS, "--number", "3"],
     "sweep": [
-        *[*FEW_IMAGES, *FEW_LAYERS, "--epochs", "2", "--baselines", "ridge"],
+        *[*FEW_IMAGES, *FEW_LAYERS, "--epochs", "2", "--folds", "2"],
         *["--grid", "hidden=0", "l2=0.001,0.01"],
     ],
     "finetune": [*FEW_IMAGES, *FEW_LAYERS, "--epochs", "1", "--unfreeze", "2"],
