@@ -37,7 +37,7 @@ from pipelines.sweeping.halving import (
 from pipelines.sweeping.journal import Journal
 from pipelines.sweeping.linear import Linear, Place, linear_heads
 from pipelines.sweeping.space import points_of, read_spaces
-from pipelines.sweeping.trials import Group, Trial, groups_of, option_kinds
+from pipelines.sweeping.trials import Group, Trial, distinct, groups_of, option_kinds
 from transfer.backend.startup import import_keras
 from transfer.choosing.judged import standard_error
 from transfer.errors import InputError
@@ -82,7 +82,8 @@ class SweepStage:
     linear: bool = True
     """Try penalised linear heads on the last cuts, of every number and weighed in two ways."""
     samples: int = 64
-    """Heads drawn of each search in which something is drawn."""
+    """Heads drawn of each search in which something is drawn; those that are alike, as they are
+    where they differ in options without effect, are one."""
     rungs: tuple[int, ...] = (2, 6, 14)
     """Epochs after which the worst heads of a group are dropped; none to train all to the end."""
     keep: float = 0.3
@@ -229,7 +230,7 @@ def _summary(board: Sequence[tuple[Trial, Score]], linear: Sequence[Linear]) -> 
 
 
 def read_trials(stage: SweepStage) -> list[Trial]:
-    """The heads to be tried.
+    """The heads to be tried, each once.
 
     Raises:
         InputError: If the search names an unknown option or a value of the wrong kind.
@@ -241,7 +242,7 @@ def read_trials(stage: SweepStage) -> list[Trial]:
         # All share a run folder, which otherwise is named after data and backbone.
         setup = replace(one.setup, run=stage.setup.run_folder.name)
         trials.append(Trial(number, point, setup, one.use_cuts, one.head, one.fit))
-    return trials
+    return distinct(trials)
 
 
 def _groups(trials: Sequence[Trial], plan: Plan) -> Iterator[Group]:

@@ -417,6 +417,23 @@ def test_several_jobs_come_to_the_same_table(swept, place, quick):
     assert without_seconds(found) == without_seconds(right)
 
 
+# ---- candidates
+
+
+def test_heads_that_differ_in_options_without_effect_are_one(place, quick):
+    grid = ["hidden=0,4", "activation=relu,gelu", "momentum=uniform(0,0.9)", "--samples", "40"]
+    said = said_by(*sweep(place, "alike", "--epochs", "1", "--grid", *grid))
+    assert "sweep: 3 heads tried" in said
+    heads = result_of(place, "alike")["heads"]
+    assert sorted(tuple(head["hidden"]) for head in heads) == [(), (4,), (4,)]
+    with (place / "runs" / "alike" / "sweep.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {(line["hidden"], line["activation"]) for line in lines} == {
+        *[("0", ""), ("4", "relu"), ("4", "gelu")]
+    }
+    assert "momentum" not in lines[0]
+
+
 # ---- over cache entries
 
 
