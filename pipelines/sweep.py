@@ -77,8 +77,9 @@ class SweepStage:
     """What to try beside linear heads, as name=value,value for options of heads, training, backbone
     and --use-cuts. Values are listed, or range(1,9,2), linspace(0,1,5), geomspace(0.001,1,4), or
     drawn from uniform(0,0.5), loguniform(0.001,1), randint(16,512). Widths, cuts and views are
-    joined by +, no hidden layer is 0. The word "or" begins another search. By default hidden
-    layers, where there are 30,000 images and more."""
+    joined by +, a view that holds one stands in parentheses, as in identity+(center+flip); no
+    hidden layer is 0. The word "or" begins another search. By default hidden layers, where there
+    are 30,000 images and more."""
     linear: bool = True
     """Try penalised linear heads on the last cuts, of every number and weighed in two ways."""
     samples: int = 64

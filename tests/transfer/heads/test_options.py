@@ -78,15 +78,12 @@ OTHER = {
 }
 """A value of each option that no design below has."""
 COMMON = {"epochs": 6, "batch_size": 16, "learning_rate": 0.05, "patience": 3}
+SGD = {"optimizer": "sgd", "schedule": "exponential"}
 DESIGNS = {
     name: Design(HeadOptions(**head), FitOptions(**COMMON, **fit))
     for name, head, fit in [
         ("linear, adam, cosine", {}, {}),
-        (
-            "hidden, sgd, exponential",
-            {"hidden": (4,)},
-            dict(optimizer="sgd", schedule="exponential"),
-        ),
+        ("hidden, sgd, exponential", {"hidden": (4,)}, SGD),
         ("hidden, adam, plateau", {"hidden": (4,), "activation": "gelu"}, {"schedule": "plateau"}),
         ("linear, rmsprop, plateau", {}, {"optimizer": "rmsprop", "schedule": "plateau"}),
     ]
@@ -96,8 +93,8 @@ STATISTICS = feature_statistics(FEATURES)
 
 
 def with_other(design, *names):
-    head, fit = ({name: OTHER[name] for name in names if hasattr(part, name)} for part in
-                 (design.head, design.fit))  # fmt: skip
+    head = {name: OTHER[name] for name in names if hasattr(design.head, name)}
+    fit = {name: OTHER[name] for name in names if hasattr(design.fit, name)}
     return Design(replace(design.head, **head), replace(design.fit, **fit))
 
 
