@@ -1,4 +1,4 @@
-"""The cache stage: looks after the store of features; imports Keras only to extract again."""
+"""The cache stage: looks after features and journals; imports Keras only to extract again."""
 
 import contextlib
 import json
@@ -18,6 +18,8 @@ from cache.store import Entry, contained, entries, find_entry, remove
 from pipelines.machine.memory import in_words
 from pipelines.results import print_table
 from pipelines.setup import Setup
+from pipelines.sweeping.journal import Journal
+from pipelines.sweeping.journals import forget, journals, kept
 from transfer.backbones.options import BackboneOptions
 from transfer.errors import InputError
 from transfer.images.sources import DataOptions
@@ -32,20 +34,23 @@ ACTIONS_OF = {
     "sample": ("verify",),
     "data": ("verify",),
     "older_than": ("prune",),
-    "dry_run": ("remove", "prune"),
+    "all": ("forget",),
+    "dry_run": ("remove", "prune", "forget"),
 }
 """Options that only some actions know."""
 
 
 @dataclass(frozen=True)
 class CacheStage:
-    """List, show, verify, mend, remove and prune the feature files of the store."""
+    """List, show, verify, mend, remove and prune feature files; forget what sweeps wrote down."""
 
-    action: Positional[Literal["list", "show", "verify", "remove", "prune"]] = "list"
-    """list: all entries; show: what entries were made from; verify: compare them with their
-    checksums; remove: delete entries; prune: delete those that others hold whole."""
+    action: Positional[Literal["list", "show", "verify", "remove", "prune", "forget"]] = "list"
+    """list: all entries, and journals of sweeps; show: what entries were made from; verify: compare
+    them with their checksums; remove: delete entries; prune: delete those that others hold whole;
+    forget: delete what sweeps wrote down to go on from, but for each run's last search."""
     keys: Positional[tuple[str, ...]] = ()
-    """Keys, or their first letters; verify takes all entries if none is given."""
+    """Keys, or their first letters; verify takes all entries if none is given. With forget names of
+    runs, all if none is given."""
     artifacts: Path = Path("artifacts")
     """Folder for everything that is written."""
     json: bool = False
@@ -58,20 +63,27 @@ class CacheStage:
     """verify: where the images are now, if they were moved."""
     older_than: float | None = None
     """prune: delete also what was last written so many days ago."""
+    all: bool = False
+    """forget: delete also what the last search of a run wrote down."""
     dry_run: bool = False
-    """remove, prune: say what would be deleted, and delete nothing."""
+    """remove, prune, forget: say what would be deleted, and delete nothing."""
 
     @property
     def store(self) -> Path:
         """Folder of the feature files."""
         return Setup(artifacts=self.artifacts).feature_store
 
+    @property
+    def journals(self) -> dict[str, Journal]:
+        """What sweeps wrote down, by the names of their runs."""
+        return journals(Setup(artifacts=self.artifacts).runs)
+
 
 def run(stage: CacheStage) -> list[dict[str, Any]]:
     """Does what is asked, and prints it.
 
     Returns:
-        One dictionary per entry, as `--json` prints them.
+        One dictionary per entry, or per journal, as `--json` prints them.
 
     Raises:
         CacheError: If a key is unknown or ambiguous, or an entry is damaged and not mended.
@@ -83,6 +95,7 @@ def run(stage: CacheStage) -> list[dict[str, Any]]:
         "verify": _verify,
         "remove": _remove,
         "prune": _prune,
+        "forget": _forget,
     }
     _check(stage)
     return actions[stage.action](stage)
@@ -113,9 +126,10 @@ def _check(stage: CacheStage) -> None:
 def _list(stage: CacheStage) -> list[dict[str, Any]]:
     found = entries(stage.store)
     described = [_described(entry) for entry in found]
+    written_down = [_written_down(run, journal) for run, journal in stage.journals.items()]
     if stage.json:
-        print(json.dumps(described, indent=1))
-        return described
+        print(json.dumps(described + written_down, indent=1))
+        return described + written_down
     rows = [
         [
             entry.name,
@@ -134,7 +148,41 @@ def _list(stage: CacheStage) -> list[dict[str, Any]]:
         print_table(f"features in {stage.store}", columns, rows)
     total = in_words(sum(entry.num_bytes for entry in found))
     print(f"cache: {len(found)} entries, {total}")
-    return described
+    if written_down:
+        _print_journals(written_down, Setup(artifacts=stage.artifacts).runs)
+    return described + written_down
+
+
+def _written_down(run: str, journal: Journal) -> dict[str, Any]:
+    """What a run's sweeps wrote down, and how much of it belongs to others than the last search."""
+    every, others = kept(run, journal.files()), kept(run, journal.files_of_others())
+    return {
+        "run": run,
+        "files": every.files,
+        "bytes": every.num_bytes,
+        "files_of_other_searches": others.files,
+        "bytes_of_other_searches": others.num_bytes,
+    }
+
+
+def _print_journals(written_down: list[dict[str, Any]], runs: Path) -> None:
+    columns = ["run", "files", "size", "of other searches", "size "]
+    rows = [
+        [
+            one["run"],
+            one["files"],
+            in_words(one["bytes"]),
+            one["files_of_other_searches"],
+            in_words(one["bytes_of_other_searches"]),
+        ]
+        for one in written_down
+    ]
+    print_table(f"journals of sweeps in {runs}", columns, rows)
+    total, others = (
+        in_words(sum(one[name] for one in written_down))
+        for name in ("bytes", "bytes_of_other_searches")
+    )
+    print(f"cache: {len(rows)} journals, {total}, of which {others} are of other searches")
 
 
 def _show(stage: CacheStage) -> list[dict[str, Any]]:
@@ -397,3 +445,28 @@ def _delete(stage: CacheStage, doomed: list[tuple[Entry, str]]) -> list[dict[str
     elif not doomed:
         print("cache: nothing to remove")
     return described
+
+
+def _forget(stage: CacheStage) -> list[dict[str, Any]]:
+    there = stage.journals
+    if unknown := [run for run in stage.keys if run not in there]:
+        raise InputError(
+            f"transfer cache forget expects runs with journals of sweeps, received {unknown[0]!r}; "
+            f"there are {', '.join(there) or 'none'}"
+        )
+    forgotten = []
+    for run in dict.fromkeys(stage.keys or there):
+        gone = forget(run, there[run], stage.all, stage.dry_run)
+        if gone.files:
+            forgotten.append(asdict(gone) | {"removed": not stage.dry_run})
+            if not stage.json:
+                said = "would remove" if stage.dry_run else "removed"
+                print(
+                    f"cache: {said} {gone.files} files of the journal of {run}, "
+                    f"{in_words(gone.num_bytes)}"
+                )
+    if stage.json:
+        print(json.dumps(forgotten, indent=1))
+    elif not forgotten:
+        print("cache: nothing to remove")
+    return forgotten

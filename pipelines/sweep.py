@@ -29,12 +29,13 @@ from pipelines.sweeping.halving import (
     Score,
     fold_rows,
     forget_folds,
+    journal_key,
     load_fold,
     numbers_of,
     restored,
     train_group,
 )
-from pipelines.sweeping.journal import Journal
+from pipelines.sweeping.journal import FOLDER, Journal
 from pipelines.sweeping.linear import Linear, Place, linear_heads
 from pipelines.sweeping.space import points_of, read_spaces
 from pipelines.sweeping.trials import Group, Trial, distinct, groups_of, option_kinds
@@ -116,7 +117,7 @@ class SweepStage:
     @property
     def journal(self) -> Journal:
         """What is known of the heads that were trained so far."""
-        return Journal(self.setup.run_folder / "sweep")
+        return Journal(self.setup.run_folder / FOLDER)
 
 
 def run(stage: SweepStage) -> dict:
@@ -135,6 +136,7 @@ def run(stage: SweepStage) -> dict:
     plan = Plan(stage.rungs, stage.keep, stage.seeds, folds, stage.rank_by)
     groups = list(_groups(trials, plan))
     with stage.journal.locked(lambda holder: print(f"sweep: waiting for {holder}")):
+        stage.journal.begin(journal_key(group, plan) for group in groups)
         return _sweep(stage, trials, groups, plan)
 
 

@@ -1,7 +1,7 @@
 """The journal of a sweep: after each rung what a group of heads has come to, and its weights."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,11 @@ import numpy as np
 
 from cache.durable import remove_leftovers, whole_file
 from cache.lock import entry_lock
+
+FOLDER = "sweep"
+"""Of a run: where its journal is."""
+SEARCH = "search.json"
+"""Beside the groups: keys of those that the last search has."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,27 @@ class Journal:
             if held:
                 remove_leftovers(self._folder)
             yield
+
+    def begin(self, keys: Iterable[str]) -> None:
+        """Notes which groups the search at work has, before it trains any; to be called locked.
+
+        Raises:
+            CacheError: If the disk is full.
+        """
+        with whole_file(self._folder / SEARCH) as temporary:
+            temporary.write_text(json.dumps(sorted(keys), indent=1) + "\n")
+
+    def files(self) -> list[Path]:
+        """Those of all searches, one a group."""
+        return sorted(self._folder.glob("*.npz"))
+
+    def files_of_others(self) -> list[Path]:
+        """Those of other searches than the last; none where nothing says which that was."""
+        try:
+            keys = json.loads((self._folder / SEARCH).read_text())
+        except (OSError, ValueError):
+            return []
+        return [path for path in self.files() if path.stem not in keys]
 
     def write(self, key: str, entry: Entry) -> None:
         """Replaces what is known of a group.

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cache import FeatureFile
 from pipelines.cli import main
+from pipelines.sweeping.journal import Entry, Journal
 from tests.cache.test_verify import chunk_offset
 from tests.pipelines.small_runs import SMALL, photographs, refused
 
@@ -76,11 +77,11 @@ def test_list_and_show(place, capsys):
     assert "1 entries" in capsys.readouterr().out
 
 
-def test_looking_after_the_store_imports_no_keras(place):
+def test_looking_after_the_store_imports_no_keras(place, searched):
     store = str(place / "artifacts")
     program = (
         "import sys; from pipelines.cli import main\n"
-        "for word in ('list', 'verify', 'prune'):\n"
+        "for word in ('list', 'verify', 'prune', 'forget'):\n"
         f"    main(['cache', word, '--artifacts', {store!r}])\n"
         "print({'keras', 'tensorflow', 'sklearn'} & set(sys.modules))"
     )
@@ -378,6 +379,76 @@ def test_an_interrupted_repair_is_not_overlooked(place, capsys):
     assert "not sound" in refused(capsys, "cache", "verify", *artifacts(place))
     assert cache(place, "verify", "--repair") == 0
     assert path.exists() and not path.with_name("damaged.h5").exists()
+
+
+# ---- what sweeps wrote down
+
+
+@pytest.fixture
+def searched(place):
+    """Two runs with journals: two of three groups, and one of one, are of another search."""
+    for run, keys, last in [("first", "abc", "a"), ("second", "d", "e")]:
+        journal = Journal(place / "artifacts" / "runs" / run / "sweep")
+        for key in keys:
+            journal.write(key, Entry({}, [{"weights.0": np.zeros(100)}]))
+        journal.begin(last)
+    (place / "artifacts" / "runs" / "a-link").symlink_to("first", target_is_directory=True)
+    (place / "artifacts" / "runs" / "without").mkdir()
+    return place
+
+
+def written_down(place):
+    return sorted(path.stem for path in (place / "artifacts" / "runs").rglob("*.npz"))
+
+
+def test_list_says_what_sweeps_wrote_down(searched, capsys):
+    size = (searched / "artifacts" / "runs" / "first" / "sweep" / "a.npz").stat().st_size
+    assert cache(searched, "list", "--json") == 0
+    features, *journals = printed(capsys)
+    assert features["state"] == "sealed"
+    names = "run", "files", "bytes", "files_of_other_searches", "bytes_of_other_searches"
+    assert journals == [
+        dict(zip(names, values, strict=True))
+        for values in [("first", 3, 3 * size, 2, 2 * size), ("second", 1, size, 1, size)]
+    ]
+    assert cache(searched) == 0
+    said = capsys.readouterr().out
+    assert "1 entries" in said and "first" in said and "a-link" not in said
+    assert (
+        f"cache: 2 journals, {4 * size / 1024:.1f} KiB, of which {3 * size / 1024:.1f} KiB" in said
+    )
+
+
+def test_forget_removes_what_other_searches_wrote_down(searched, capsys):
+    assert cache(searched, "forget", "--dry-run") == 0
+    assert "would remove 2 files of the journal of first" in capsys.readouterr().out
+    assert written_down(searched) == ["a", "b", "c", "d"]
+    assert cache(searched, "forget", "first", "--json") == 0
+    (one,) = printed(capsys)
+    assert (one["run"], one["files"], one["removed"]) == ("first", 2, True)
+    assert written_down(searched) == ["a", "d"]
+    assert cache(searched, "forget") == 0
+    said = capsys.readouterr().out
+    assert "removed 1 files of the journal of second" in said and "first" not in said
+    assert cache(searched, "forget") == 0
+    assert "nothing to remove" in capsys.readouterr().out
+    assert cache(searched, "forget", "--all") == 0
+    assert written_down(searched) == []
+    assert (entry(searched) / "features.h5").exists()
+
+
+def test_forget_refuses_runs_without_journals(searched, capsys):
+    said = refused(capsys, "cache", "forget", "without", *artifacts(searched))
+    assert "received 'without'; there are first, second" in said
+    assert "--all belongs to forget" in refused(capsys, "cache", "prune", "--all")
+    assert "there are none" in refused(capsys, "cache", "forget", "x", "--artifacts", "nowhere")
+
+
+def test_what_a_sweep_at_work_wrote_down_is_not_forgotten(searched, capsys):
+    with Journal(searched / "artifacts" / "runs" / "first" / "sweep").locked(lambda holder: None):
+        said = refused(capsys, "cache", "forget", "first", "--all", *artifacts(searched))
+    assert f"run first is being searched by process {os.getpid()}" in said
+    assert written_down(searched) == ["a", "b", "c", "d"]
 
 
 def artifacts(place):

@@ -371,7 +371,7 @@ def start(*arguments):
 def files_in(folder):
     """Name, number and time of each file that a reader would take."""
     with contextlib.suppress(FileNotFoundError):
-        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        paths = list(folder.glob("[!.]*.npz"))
         return {(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
     return set()
 
@@ -415,6 +415,33 @@ def test_several_jobs_come_to_the_same_table(swept, place, quick):
     assert "6 heads tried" in said
     found, right = result_of(place, "jobs"), result_of(place, "swept")
     assert without_seconds(found) == without_seconds(right)
+
+
+def test_journals_of_other_searches_are_forgotten_and_the_last_search_goes_on(
+    swept, place, quick, monkeypatch
+):
+    shutil.copytree(place / "runs" / "swept" / "sweep", place / "runs" / "forgetful" / "sweep")
+    command = sweep(place, "forgetful", "--grid", "learning_rate=0.02", "--epochs", "1")
+    said_by(*command)
+    told = json.loads(said_by("cache", "list", "--json", "--artifacts", str(place)))
+    (written_down,) = [one for one in told if one.get("run") == "forgetful"]
+    assert (written_down["files"], written_down["files_of_other_searches"]) == (3, 2)
+    said = said_by("cache", "forget", "forgetful", "--artifacts", str(place))
+    assert "removed 2 files of the journal of forgetful" in said
+    monkeypatch.setattr(HeadBank, "fit", None)  # the last search trains nothing
+    before = result_of(place, "forgetful")
+    said_by(*command)
+    assert result_of(place, "forgetful") == before
+
+
+def test_what_a_killed_search_wrote_down_is_not_that_of_another(place, swept):
+    shutil.copytree(place / "runs" / "swept" / "sweep", place / "runs" / "killed-first" / "sweep")
+    process = start("-m", "pipelines.cli", *sweep(place, "killed-first", "--grid", "l2=0,0.1"))
+    kill_at_change(process, place / "runs" / "killed-first" / "sweep")
+    forget = ["cache", "forget", "killed-first", "--artifacts", str(place), "--json"]
+    (forgotten,) = json.loads(said_by(*forget))
+    assert forgotten["files"] == 2
+    assert len(list((place / "runs" / "killed-first" / "sweep").glob("*.npz"))) == 1
 
 
 # ---- candidates

@@ -176,3 +176,29 @@ def test_a_reader_sees_one_entry_or_the_next(tmp_path):
     numbers = [entry.notes["number"] for entry in seen]
     assert numbers == sorted(numbers) and len(set(numbers)) > 1
     assert all(same(entry, entry_of(entry.notes["number"])) for entry in seen)
+
+
+# ---- searches
+
+
+def test_files_of_other_searches_are_those_that_the_last_did_not_name(tmp_path):
+    journal = Journal(tmp_path / "sweep")
+    assert journal.files() == journal.files_of_others() == []
+    for number, key in enumerate("abc"):
+        journal.write(key, entry_of(number))
+    assert [path.stem for path in journal.files()] == ["a", "b", "c"]
+    assert journal.files_of_others() == []  # nothing says which search was the last
+    journal.begin(["b", "not yet there"])
+    assert [path.stem for path in journal.files_of_others()] == ["a", "c"]
+    journal.begin([])
+    assert journal.files_of_others() == journal.files()
+    assert same(journal.read("b"), entry_of(1))
+
+
+@pytest.mark.parametrize("text", ["", "[", "\x00"])
+def test_where_the_last_search_cannot_be_read_no_file_is_anothers(text, tmp_path):
+    journal = Journal(tmp_path)
+    journal.write(KEY, entry_of(1))
+    journal.begin([])
+    (tmp_path / "search.json").write_text(text)
+    assert journal.files_of_others() == []
