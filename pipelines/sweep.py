@@ -37,7 +37,7 @@ from pipelines.sweeping.halving import (
 from pipelines.sweeping.journal import Journal
 from pipelines.sweeping.linear import Linear, Place, linear_heads
 from pipelines.sweeping.space import points_of, read_spaces
-from pipelines.sweeping.trials import Group, Trial, groups_of, option_kinds
+from pipelines.sweeping.trials import Group, Trial, distinct, groups_of, option_kinds
 from transfer.backend.startup import import_keras
 from transfer.choosing.judged import standard_error
 from transfer.errors import InputError
@@ -77,12 +77,14 @@ class SweepStage:
     """What to try beside linear heads, as name=value,value for options of heads, training, backbone
     and --use-cuts. Values are listed, or range(1,9,2), linspace(0,1,5), geomspace(0.001,1,4), or
     drawn from uniform(0,0.5), loguniform(0.001,1), randint(16,512). Widths, cuts and views are
-    joined by +, no hidden layer is 0. The word "or" begins another search. By default hidden
-    layers, where there are 30,000 images and more."""
+    joined by +, a view that holds one stands in parentheses, as in identity+(center+flip); no
+    hidden layer is 0. The word "or" begins another search. By default hidden layers, where there
+    are 30,000 images and more."""
     linear: bool = True
     """Try penalised linear heads on more and more of the last cuts, weighed in two ways."""
     samples: int = 64
-    """Heads drawn of each search in which something is drawn."""
+    """Heads drawn of each search in which something is drawn; those that are alike, as they are
+    where they differ in options without effect, are one."""
     rungs: tuple[int, ...] = (2, 6, 14)
     """Epochs after which the worst heads of a group are dropped; none to train all to the end."""
     keep: float = 0.3
@@ -229,7 +231,7 @@ def _summary(board: Sequence[tuple[Trial, Score]], linear: Sequence[Linear]) -> 
 
 
 def read_trials(stage: SweepStage) -> list[Trial]:
-    """The heads to be tried.
+    """The heads to be tried, each once.
 
     Raises:
         InputError: If the search names an unknown option or a value of the wrong kind.
@@ -241,7 +243,7 @@ def read_trials(stage: SweepStage) -> list[Trial]:
         # All share a run folder, which otherwise is named after data and backbone.
         setup = replace(one.setup, run=stage.setup.run_folder.name)
         trials.append(Trial(number, point, setup, one.use_cuts, one.head, one.fit))
-    return trials
+    return distinct(trials)
 
 
 def _groups(trials: Sequence[Trial], plan: Plan) -> Iterator[Group]:

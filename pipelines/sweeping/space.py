@@ -32,6 +32,9 @@ DISTRIBUTIONS = {
 _ALL_CALLS = NUMBERS | DISTRIBUTIONS
 _CALL = re.compile(r"(\w+)\s*\(([^()]*)\)")
 _COMMA_OUTSIDE_PARENTHESES = re.compile(r",(?![^(]*\))")
+_PLUS_OUTSIDE_PARENTHESES = re.compile(r"\+(?![^(]*\))")
+_PART = r"(?:\s*\([^()]*\)\s*|[^()+]*)"
+_AS_IT_STANDS = re.compile(rf"{_PART}(?:\+{_PART})*")
 # Beyond it, float64 does not hold every whole number, nor does randint draw them all.
 _LARGEST_NUMBER = 2**53
 
@@ -64,7 +67,8 @@ def read_spaces(words: Sequence[str], kinds: Mapping[str, Any]) -> list[Space]:
     `geomspace(low,high,number)`; `uniform(low,high)`, `loguniform(low,high)` and
     `randint(low,high)` stand alone. Numbers that are computed or drawn become values of the
     option's type: rounded for whole numbers, to four significant digits for others as long as that
-    keeps them apart and between the bounds, one layer for `hidden`.
+    keeps them apart and between the bounds, one layer for `hidden`. Of names that are joined by +,
+    one that holds a + itself stands in parentheses: `identity+(center+flip)` are two.
 
     Args:
         words: One `name=values` an option; the word `or` begins another space.
@@ -146,7 +150,8 @@ def _refusal(expected: str, received: str) -> InputError:
 def in_words(value: object) -> str:
     """An option's value as a word of the search."""
     if isinstance(value, tuple):
-        return "+".join(map(str, value)) or "0"
+        parts = (f"({one})" if "+" in str(one) else str(one) for one in value)
+        return "+".join(parts) or "0"
     return "default" if value is None else str(value)
 
 
@@ -170,15 +175,14 @@ def _read_word(word: str, kinds: Mapping[str, Any]) -> tuple[str, list | Distrib
 
 
 def _read_values(elements: Sequence[str], kind: Any) -> list | Distribution:
-    values = []
+    values, number_kind = [], _number_kind(kind)
     for element in elements:
-        function, arguments = _read_call(element)
-        if function is None:
+        if _AS_IT_STANDS.fullmatch(element):
             values.append(_parse(element, kind))
             continue
-        number_kind = _number_kind(kind)
         if number_kind is None:
-            raise ValueError(f"{_kind_in_words(kind)}, not {function}")
+            raise ValueError(_kind_in_words(kind))
+        function, arguments = _read_call(element)
         if function in NUMBERS:
             values += _expand(function, arguments, number_kind)
         elif len(elements) > 1:
@@ -188,10 +192,8 @@ def _read_values(elements: Sequence[str], kind: Any) -> list | Distribution:
     return list(dict.fromkeys(values))
 
 
-def _read_call(element: str) -> tuple[str | None, list[float]]:
-    """Function and arguments, or None where the element is a value as it stands."""
-    if "(" not in element and ")" not in element:
-        return None, []
+def _read_call(element: str) -> tuple[str, list[float]]:
+    """Function and arguments."""
     match = _CALL.fullmatch(element)
     if match is None or match[1] not in _ALL_CALLS:
         raise ValueError(f"values, or one of {', '.join(_ALL_CALLS.values())}")
@@ -335,11 +337,23 @@ def _parse_tuple(text: str, kind: Any) -> tuple:
     of, *others = _tuple_arguments(kind)
     if text == "0" and of is int and others == [...]:
         return ()
-    values = tuple(_parse_one(part.strip(), of) for part in text.split("+"))
+    parts = [part.strip() for part in _PLUS_OUTSIDE_PARENTHESES.split(text)]
+    if of is str:
+        parts = [_without_parentheses(part) for part in parts]
+    values = tuple(_parse_one(part, of) for part in parts)
     # 256+0 is neither one layer nor two.
     if 0 in values if others == [...] else len(values) != 1 + len(others):
         raise ValueError
     return values
+
+
+def _without_parentheses(name: str) -> str:
+    """A name as it is called; a bare ValueError if the parentheses hold several."""
+    if not name.startswith("("):
+        return name
+    if "," in name:
+        raise ValueError
+    return name[1:-1].strip()
 
 
 def _tuple_arguments(kind: Any) -> tuple[Any, ...]:
@@ -374,5 +388,5 @@ def _member_in_words(kind: Any) -> str:
     of, *others = _tuple_arguments(kind)
     joined = f"{plain[of]} joined by +"
     if others == [...]:
-        return joined + ", 0 for none" if of is int else joined
+        return joined + (", 0 for none" if of is int else ", those with a + in parentheses")
     return f"{1 + len(others)} {joined}"

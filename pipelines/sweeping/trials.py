@@ -4,12 +4,13 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, get_type_hints
 
 from pipelines.setup import Setup
 from pipelines.sweeping.space import in_words
+from transfer.backbones.cuts import cut_patterns
 from transfer.backbones.options import BackboneOptions
 from transfer.heads.options import FitOptions, HeadOptions
 from transfer.images.sources import how_split
@@ -26,7 +27,7 @@ class Trial:
 
     Attributes:
         number: Its place in the search, from 0.
-        point: The options that the search set; what the leaderboard shows.
+        point: The options that the search set and that have an effect; what the leaderboard shows.
         setup: Images, backbone and place of the results.
         use_cuts: Cuts that the head sees.
         head: Its layers.
@@ -100,6 +101,30 @@ def option_kinds() -> dict[str, Any]:
         for option in fields(options)
     }
     return {**kinds, "use_cuts": tuple[str, ...]}
+
+
+def distinct(trials: Iterable[Trial]) -> list[Trial]:
+    """Leaves out trials that would come to just what one before them comes to.
+
+    Args:
+        trials: In the order of the search.
+
+    Returns:
+        Those that are left, without the options in their points that have no effect.
+
+    Raises:
+        InputError: If there is no such backbone, or images are too small for one.
+    """
+    found: dict[Any, Trial] = {}
+    for trial in trials:
+        head, fit, backbone = trial.head, trial.fit, trial.setup.backbone
+        seen = replace(backbone.effective(), cut=cut_patterns(backbone))
+        setup = replace(trial.setup, backbone=seen)
+        idle = {*head.without_effect, *fit.without_effect, *backbone.without_effect}
+        point = {name: value for name, value in trial.point.items() if name not in idle}
+        key = setup, trial.use_cuts, head.effective(), fit.effective()
+        found.setdefault(key, replace(trial, point=point))
+    return list(found.values())
 
 
 def groups_of(

@@ -417,12 +417,29 @@ def test_several_jobs_come_to_the_same_table(swept, place, quick):
     assert without_seconds(found) == without_seconds(right)
 
 
+# ---- candidates
+
+
+def test_heads_that_differ_in_options_without_effect_are_one(place, quick):
+    grid = ["hidden=0,4", "activation=relu,gelu", "momentum=uniform(0,0.9)", "--samples", "40"]
+    said = said_by(*sweep(place, "alike", "--epochs", "1", "--grid", *grid))
+    assert "sweep: 3 heads tried" in said
+    heads = result_of(place, "alike")["heads"]
+    assert sorted(tuple(head["hidden"]) for head in heads) == [(), (4,), (4,)]
+    with (place / "runs" / "alike" / "sweep.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {(line["hidden"], line["activation"]) for line in lines} == {
+        *[("0", ""), ("4", "relu"), ("4", "gelu")]
+    }
+    assert "momentum" not in lines[0]
+
+
 # ---- over cache entries
 
 
 def test_one_leaderboard_over_several_feature_files(place, capsys):
     """Size, views, cuts and cuts used are searched; only one head can learn anything."""
-    grid = ["image_size=40", "views=identity+flip", "use_cuts=block_1_depthwise_relu"]
+    grid = ["image_size=40", "views=identity+(center+flip)", "use_cuts=block_1_depthwise_relu"]
     grid += ["hidden=16", "learning_rate=0.02"]
     for word in ("use_cuts=block_2_add", "cut=block_2_add"):
         grid += ["or", word, "learning_rate=0.0000001"]
@@ -435,11 +452,11 @@ def test_one_leaderboard_over_several_feature_files(place, capsys):
     heads = result_of(place, "entries")["heads"]
     assert len(heads) == 3
     assert heads[0]["hidden"] == [16] and "hidden" not in heads[1]
-    assert heads[0]["image_size"] == 40 and heads[0]["views"] == ["identity", "flip"]
+    assert heads[0]["image_size"] == 40 and heads[0]["views"] == ["identity", "center+flip"]
     assert heads[0]["val_accuracy"] > heads[1]["val_accuracy"] + 0.1
     with (place / "runs" / "entries" / "sweep.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert lines[0]["views"] == "identity+flip" and lines[0]["cut"] == ""
+    assert lines[0]["views"] == "identity+(center+flip)" and lines[0]["cut"] == ""
     cuts = sorted(line["use_cuts"] for line in lines)
     assert cuts == ["", "block_1_depthwise_relu", "block_2_add"]
 
@@ -448,10 +465,10 @@ def test_one_leaderboard_over_several_feature_files(place, capsys):
     (entry,) = [path for path in new if path.parent.name == head["features"][:16]]
     with FeatureFile(entry) as features:
         assert features.spec.image_size == (40, 40)
-        assert features.spec.views == ("identity", "flip")
+        assert features.spec.views == ("identity", "center+flip")
     # The winner's own setup went into the export, and is what the other stages ask for.
     exported = ["--models", str(place / "runs" / "entries" / "classifier.keras")]
-    own = ["--image-size", "40", "--views", "identity", "flip"]
+    own = ["--image-size", "40", "--views", "identity", "center+flip"]
     assert f"take the chosen head with {' '.join(own)}, or with --run entries alone" in said
     said_by("evaluate", "--artifacts", str(place), "--run", "entries", "--no-pictures")
     refusal = refused(capsys, "evaluate", *options(place, "entries", *exported))

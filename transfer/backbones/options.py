@@ -1,6 +1,6 @@
 """What is to be known of a backbone before it is built."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from transfer.backbones.table import find_backbone
@@ -51,3 +51,22 @@ class BackboneOptions:
                 f"received {side}"
             )
         return side, side
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """Names of options that change nothing, given the others."""
+        return () if self.weights == "none" else ("weights_seed",)
+
+    def effective(self) -> "BackboneOptions":
+        """Options of the same network, equal to those of any other that is the same.
+
+        Options without effect have their defaults, the backbone its own name, and the image size is
+        said. Cuts stay as they are: `cut_patterns` says what they mean.
+
+        Raises:
+            InputError: As `resolved_image_size`.
+        """
+        defaults = {name: getattr(BackboneOptions, name) for name in self.without_effect}
+        side, _ = self.resolved_image_size()
+        name = find_backbone(self.backbone).name
+        return replace(self, **defaults, backbone=name, image_size=side)

@@ -47,14 +47,14 @@ class Design:
     @property
     def architecture(self) -> Architecture:
         """What the head must share with others to be stacked with them."""
-        adams = self.fit.optimizer in ("adam", "adamw")
+        head, fit = self.head.effective(), self.fit.effective()
         return Architecture(
-            hidden=self.head.hidden,
-            activation=self.head.activation if self.head.hidden else "linear",
-            batch_norm=self.head.batch_norm and bool(self.head.hidden),
-            sigmoid=self.head.output == "sigmoid",
-            dropout=self.head.dropout > 0,
-            optimizer="adam" if adams else self.fit.optimizer,
+            hidden=head.hidden,
+            activation=head.activation,
+            batch_norm=head.batch_norm,
+            sigmoid=head.output == "sigmoid",
+            dropout=head.dropout > 0,
+            optimizer=fit.optimizer,
         )
 
 

@@ -1,7 +1,7 @@
 """What a head is, and how it is trained."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from transfer.errors import InputError
@@ -36,6 +36,19 @@ class HeadOptions:
         if self.l2 is not None:
             return self.l2
         return 0.0 if self.hidden else 0.01
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """Names of options that change nothing, given the others."""
+        return () if self.hidden else ("activation", "batch_norm")
+
+    def effective(self) -> "HeadOptions":
+        """Options of the same head, equal to those of any other that is the same.
+
+        Options without effect have their defaults, and the penalty is said.
+        """
+        defaults = {name: getattr(HeadOptions, name) for name in self.without_effect}
+        return replace(self, **defaults, l2=self.resolved_l2)
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,30 @@ class FitOptions:
                 raise InputError(
                     f"--{name.replace('_', '-')} expects a share from 0 up to 1, received {value}"
                 )
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """Names of options that change nothing, given the others."""
+        is_adam = self.optimizer in ("adam", "adamw")
+        has_effect = {
+            "decay": self.schedule == "exponential",
+            "warmup_epochs": self.schedule == "cosine",
+            "momentum": self.optimizer == "sgd",
+            "beta_1": is_adam,
+            "beta_2": is_adam,
+        }
+        return tuple(name for name, has in has_effect.items() if not has)
+
+    def effective(self) -> "FitOptions":
+        """Options that train the same, equal to those of any other that do, on any features.
+
+        Options without effect have their defaults. Batch size and learning rate may be left open,
+        because what they are then depends on the features.
+        """
+        defaults = {name: getattr(FitOptions, name) for name in self.without_effect}
+        # Adam's weight decay is decoupled here, and that is all that AdamW is.
+        optimizer = "adam" if self.optimizer == "adamw" else self.optimizer
+        return replace(self, **defaults, optimizer=optimizer)
 
     @property
     def plateau_patience(self) -> int:

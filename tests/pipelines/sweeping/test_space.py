@@ -11,7 +11,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipelines.sweeping.space import Distribution, points_of, read_spaces
+from pipelines.sweeping.space import Distribution, in_words, points_of, read_spaces
+from transfer.backbones.options import BackboneOptions
+from transfer.backbones.views import VIEWS
 from transfer.errors import InputError
 from transfer.heads.options import FitOptions, HeadOptions
 
@@ -29,6 +31,7 @@ KINDS = {
     "epochs": int,
 }
 NAMES = st.text("abcxyz_0123456789", min_size=1, max_size=8).filter(lambda text: text != "default")
+JOINED = st.lists(NAMES, min_size=1, max_size=2).map("+".join)
 WIDTHS = st.integers(1, 5000)
 VALUES = {
     "hidden": st.lists(WIDTHS, max_size=3).map(tuple),
@@ -38,7 +41,7 @@ VALUES = {
     "batch_norm": st.booleans(),
     "activation": NAMES,
     "regularizer": st.none() | NAMES,
-    "use_cuts": st.lists(NAMES, min_size=1, max_size=3).map(tuple),
+    "use_cuts": st.lists(JOINED, min_size=1, max_size=3).map(tuple),
     "image_size": st.none() | WIDTHS | st.tuples(WIDTHS, WIDTHS),
     "learning_rate": st.none() | st.floats(allow_nan=False, allow_infinity=False),
     "epochs": st.integers(),
@@ -55,7 +58,8 @@ SPACES = st.dictionaries(
 def typed(value):
     """A value as a user types it."""
     if isinstance(value, tuple):
-        return "+".join(map(typed, value)) or "0"
+        parts = (f"({one})" if "+" in str(one) else typed(one) for one in value)
+        return "+".join(parts) or "0"
     return {"True": "true", "False": "false", "None": "default"}.get(str(value), str(value))
 
 
@@ -136,6 +140,28 @@ def test_the_options_of_this_program_can_be_searched():
     assert space["l2"] == [None, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2]
     assert space["epochs"] == [5, 10, 15, 20, 25, 30]
     assert space["batch_norm"] == [True]
+
+
+def test_a_name_with_a_plus_stands_in_parentheses():
+    kind = tuple[str, ...]
+    for word, expected in {
+        "identity+(center+flip)": ("identity", "center+flip"),
+        "(center+flip)": ("center+flip",),
+        "(top-left+flip) + identity + (flip)": ("top-left+flip", "identity", "flip"),
+        "center+flip": ("center", "flip"),
+    }.items():
+        assert values_of(word, kind) == [expected]
+    words = "identity,(center+flip)+flip,center+flip"
+    values = values_of(words, kind)
+    assert values == [("identity",), ("center+flip", "flip"), ("center", "flip")]
+    assert ",".join(map(in_words, values)) == words  # as the table has it, it can be typed
+
+
+def test_every_view_can_be_searched():
+    kinds = typing.get_type_hints(BackboneOptions)
+    for view in VIEWS:
+        (space,) = read_spaces([f"views={in_words((view,))},identity+({view})"], kinds)
+        assert space["views"] == [(view,), ("identity", view)]
 
 
 # ---- computed values
@@ -296,6 +322,7 @@ CALLS = (
     "range(start,stop) or range(start,stop,step), linspace(low,high,number), "
     "geomspace(low,high,number), uniform(low,high), loguniform(low,high), randint(low,high)"
 )
+NAMES_JOINED = "names joined by +, those with a + in parentheses"
 EVERY_NAME = (
     "activation, batch-norm, batch-size, dropout, epochs, hidden, image-size, learning-rate, "
     "regularizer, schedule, use-cuts"
@@ -342,12 +369,20 @@ EVERY_NAME = (
         ("hidden=256+0", "whole numbers joined by +, 0 for none for hidden"),
         ("image_size=1+2+3",
          "whole numbers or 2 whole numbers joined by + or default for image-size"),
-        ("use-cuts=top+", "names joined by + for use-cuts"),
+        ("use-cuts=top+", f"{NAMES_JOINED} for use-cuts"),
+        ("use-cuts=(a+b", f"{NAMES_JOINED} for use-cuts"),
+        ("use-cuts=a+b)", f"{NAMES_JOINED} for use-cuts"),
+        ("use-cuts=()", f"{NAMES_JOINED} for use-cuts"),
+        ("use-cuts=(a,b)", f"{NAMES_JOINED} for use-cuts"),
+        ("use-cuts=(a+b)c", f"{NAMES_JOINED} for use-cuts"),
+        ("use-cuts=((a+b)+c)", f"{NAMES_JOINED} for use-cuts"),
+        ("hidden=(256+128)", "whole numbers joined by +, 0 for none for hidden"),
+        ("dropout=(0.5)", "numbers for dropout"),
         ("batch-norm=1", "true or false for batch-norm"),
         ("schedule=linear", "constant or cosine for schedule"),
-        ("schedule=range(1,3)", "constant or cosine, not range for schedule"),
-        ("batch-norm=randint(0,2)", "true or false, not randint for batch-norm"),
-        ("use-cuts=uniform(0,1)", "names joined by +, not uniform for use-cuts"),
+        ("schedule=range(1,3)", "constant or cosine for schedule"),
+        ("batch-norm=randint(0,2)", "true or false for batch-norm"),
+        ("use-cuts=uniform(0,1)", f"{NAMES_JOINED} for use-cuts"),
         # Numbers that do not go together.
         ("dropout=0,uniform(0,1)",
          "a list without uniform, which has to stand alone for dropout"),

@@ -16,7 +16,7 @@ from pipelines.sweep import SweepStage
 from pipelines.sweeping import trials
 from pipelines.sweeping.halving import Plan, journal_key
 from pipelines.sweeping.space import read_spaces
-from pipelines.sweeping.trials import Group, Trial, groups_of, option_kinds
+from pipelines.sweeping.trials import Group, Trial, distinct, groups_of, option_kinds
 from tests.pipelines.sweeping.test_halving import write_features
 from transfer.backbones.options import BackboneOptions
 from transfer.heads.bank import Design, stack_key
@@ -57,6 +57,100 @@ def num_weights(head, num_features, num_classes):
         head, np.zeros(num_features), np.ones(num_features), (num_features,), num_classes
     )
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+
+
+# ---- trials that are alike
+
+
+def candidates(*grid, **backbone):
+    stage = SweepStage(Setup(backbone=BackboneOptions(**backbone)), grid=grid)
+    return [trial.point for trial in sweep.read_trials(stage)]
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [
+        (
+            "hidden=0,8 batch_norm=false,true activation=relu,gelu l2=0.01",
+            [
+                {"hidden": (), "l2": 0.01},
+                *(
+                    {"hidden": (8,), "batch_norm": norm, "activation": name, "l2": 0.01}
+                    for norm in (False, True)
+                    for name in ("relu", "gelu")
+                ),
+            ],
+        ),
+        (
+            "optimizer=sgd,adam,adamw,rmsprop momentum=0.5,0.8 beta_1=0.8",
+            [
+                {"optimizer": "sgd", "momentum": 0.5},
+                {"optimizer": "sgd", "momentum": 0.8},
+                {"optimizer": "adam", "beta_1": 0.8},
+                {"optimizer": "rmsprop"},
+            ],
+        ),
+        (
+            "schedule=constant,exponential decay=0.5,0.6 warmup_epochs=1,2",
+            [
+                {"schedule": "constant"},
+                {"schedule": "exponential", "decay": 0.5},
+                {"schedule": "exponential", "decay": 0.6},
+            ],
+        ),
+        ("l2=default,0.01 or l2=0.01 hidden=0 or hidden=0", [{"l2": None}]),
+        (
+            "image_size=default,96,224 weights_seed=1,2 use_cuts=top,block_2_add",
+            [
+                {"image_size": size, "use_cuts": (cut,)}
+                for size in (None, 96)
+                for cut in ("top", "block_2_add")
+            ],
+        ),
+        ("cut=blocks,blocks+top or hidden=0", [{"cut": ("blocks",)}]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_options_without_effect_make_no_second_candidate(grid, expected):
+    found = candidates(*grid.split())
+    assert len(found) == len(expected)
+    assert all(point in found for point in expected)
+
+
+def test_options_of_backbones_that_have_an_effect_make_a_candidate_each():
+    assert len(candidates("weights_seed=1,2", weights="none")) == 2
+    assert len(candidates("backbone=MobileNetV2,mobilenet-v2,MobileNet")) == 2
+    assert len(candidates("pooling=avg,max", "alpha=0.35,1", "views=identity,flip")) == 8
+    assert len(candidates("seed=0,1", "hidden=0")) == 2
+
+
+def test_of_points_that_are_drawn_each_counts_once():
+    grid = ("hidden=0", "activation=relu,gelu,tanh", "momentum=uniform(0,0.9)")
+    assert candidates(*grid) == [{"hidden": ()}]
+
+
+BACKBONES = st.builds(
+    BackboneOptions,
+    backbone=st.sampled_from(["MobileNetV2", "mobilenetv2", "ResNet50"]),
+    weights=st.sampled_from(["imagenet", "none"]),
+    weights_seed=st.integers(0, 1),
+    image_size=st.sampled_from([None, 96, 224]),
+    cut=st.sampled_from([(), ("top",), ("blocks",), ("blocks", "top")]),
+    pooling=st.sampled_from(["avg", "flatten"]),
+)
+
+
+@given(st.lists(BACKBONES, max_size=12))
+@settings(deadline=None, max_examples=30)
+def test_backbones_are_one_candidate_where_they_are_one_cache_entry(backbones):
+    setups = [Setup(DataOptions("digits", limit_per_class=1), backbone) for backbone in backbones]
+    keys = [setup.spec().key for setup in setups]
+    firsts = [number for number, key in enumerate(keys) if keys.index(key) == number]
+    tried = [
+        Trial(number, {}, setup, (), HeadOptions(), FitOptions())
+        for number, setup in enumerate(setups)
+    ]
+    assert [trial.number for trial in distinct(tried)] == firsts
 
 
 # ---- groups
