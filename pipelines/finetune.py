@@ -20,7 +20,7 @@ from transfer.backend.startup import import_keras
 from transfer.errors import InputError
 from transfer.extraction.engines import Precision
 from transfer.finetuning.augmentation import AugmentOptions
-from transfer.heads.fitting import Fitted
+from transfer.heads.fitting import Fitted, check_validation
 from transfer.heads.options import FitOptions
 from transfer.images.imageset import ImageSet
 from transfer.images.sources import how_split, load_as_given
@@ -68,6 +68,7 @@ def run(stage: FinetuneStage) -> dict:
         images = load_rows_of(features, stage.setup)
     classifier, card = load_to_tune(folder, head)
     val = images.subset(np.flatnonzero(images.split == "val"))
+    check_validation(len(val))
     engine = engine_for(classifier, val)  # to compile a large classifier takes seconds
     before = _score(classifier, val, engine)
     _check_parity(before, head, stage.setup.precision)

@@ -53,7 +53,7 @@ def source_of(stage: str, flags: Mapping[str, str]) -> Source:
 
     The recipe that is named, or else the run that is named, or else, for stages after `features`,
     the last run, unless the command names other data or another backbone. A new name for a run
-    begins one of the images and the backbone of the last.
+    begins one of the images and the backbone of the last, unless it names data or backbone.
 
     Args:
         stage: The stage's name.
@@ -73,7 +73,9 @@ def source_of(stage: str, flags: Mapping[str, str]) -> Source:
     if run is None:
         return Source()
     tables = _read(runs / run)
-    if named:  # a new one, of the same images and backbone
+    if named:  # a new one, of the same images and backbone unless it says of which
+        if flags.keys() & {"data", "backbone"}:
+            return Source()
         tables = {name: tables[name] for name in SHARED if name in tables}
     data, backbone = _made_of(tables)
     same_data = absolute(flags.get("data", data)) == data

@@ -82,7 +82,7 @@ class SweepStage:
     hidden layer is 0. The word "or" begins another search. By default hidden layers, where there
     are 30,000 images and more."""
     linear: bool = True
-    """Try penalised linear heads on the last cuts, of every number and weighed in two ways."""
+    """Try penalised linear heads on more and more of the last cuts, weighed in two ways."""
     samples: int = 64
     """Heads drawn of each search in which something is drawn; those that are alike, as they are
     where they differ in options without effect, are one."""

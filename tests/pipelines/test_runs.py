@@ -54,6 +54,7 @@ def test_a_run_is_written_down_as_a_recipe_that_comes_back(photos, here):
         "val_fraction": 0.2,
         "test_fraction": 0.1,
         "bad_images": "stop",
+        "split_seed": 0,
     }
     assert tables["backbone"]["cut"] == ["block5c_add", "top"]
     assert tables["backbone"]["storage"] == "float16"  # what is not the default, too
@@ -129,7 +130,7 @@ def test_later_stages_go_on_with_the_last_run_and_say_so(stage, photos, here, ca
         (["--data", "elsewhere/photos"], False),
         (["--data", "photos", "--backbone", "VGG16"], False),
         (["--backbone", "VGG16"], False),
-        (["--run", "new"], False),
+        (["--data", "photos", "--run", "new"], False),
         (["--recipe", "demo"], False),
     ],
 )

@@ -11,6 +11,8 @@ from transfer.heads.transforms import Transform
 
 SUFFIXES = (1, 2, 4, 8)
 """Numbers of cuts counted from the top, beside all."""
+MORE_SUFFIXES = (*SUFFIXES, 3, 6, 12, 16, 24)
+"""The same where there is time for more."""
 TRANSFORMS: tuple[Transform, ...] = ("none", "root")
 
 
@@ -56,11 +58,10 @@ def candidates_for(num_cuts: int, thorough: bool = False) -> list[Candidate]:
 
     Args:
         num_cuts: Of the features.
-        thorough: Whether every number of last cuts is tried, with each way of weighing them.
+        thorough: Whether more numbers of last cuts are tried, with each way of weighing them.
     """
-    numbers = sorted({*(number for number in SUFFIXES if number < num_cuts), num_cuts})
-    if thorough:
-        numbers = list(range(1, num_cuts + 1))
+    suffixes = MORE_SUFFIXES if thorough else SUFFIXES
+    numbers = sorted({*(number for number in suffixes if number < num_cuts), num_cuts})
     alike = [number for number in numbers if number > 1 and (thorough or number == num_cuts)]
     views = sorted([(number, False) for number in numbers] + [(number, True) for number in alike])
     return [Candidate(cuts, alike, transform) for cuts, alike in views for transform in TRANSFORMS]

@@ -17,7 +17,7 @@ PENALTIES = tuple((10.0 ** (np.arange(10, -15, -1) / 2)).tolist())
 """From strong to weak; of kernels of features whose samples have about the length 1."""
 USUAL = PENALTIES.index(1e-2)
 """Where a first path starts."""
-TOLERANCE = 1e-5
+TOLERANCE = 3e-5
 """How far above its minimum a fit's objective may end, as a share of it. Losses of candidates
 differ by thousandths."""
 ROUGH = 1e-4

