@@ -38,7 +38,7 @@ class Candidate:
     def in_words(self, num_cuts: int) -> str:
         """What it sees, for a table: "top", "last 4 cuts", "all 17 cuts alike"."""
         if self.cuts == 1:
-            return "top" if num_cuts > 1 else "all"
+            return "top" if num_cuts > 1 else "all features"
         which = "all" if self.cuts == num_cuts else "last"
         return f"{which} {self.cuts} cuts" + (" alike" if self.alike else "")
 
