@@ -18,7 +18,7 @@ from pipelines.sweeping.trials import Trial
 
 SHOWN = 20
 """Heads on the terminal and in the picture; the file has all."""
-LINEAR = "head"
+LINEAR = "linear head on"
 """Column that says what a linear head sees; heads of the search have their options."""
 
 

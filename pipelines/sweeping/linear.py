@@ -144,7 +144,7 @@ def _score(head: "Judged", features_in_words: str) -> LinearScore:
     details += [] if head.penalty is None else [f"penalty {head.penalty:.2g}"]
     details += [features_in_words] if features_in_words else []
     return LinearScore(
-        "linear on " + ", ".join(details),
+        ", ".join(details),
         head.accuracy,
         head.loss,
         standard_error(head.hits),

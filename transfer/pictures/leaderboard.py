@@ -41,7 +41,7 @@ def plot_leaderboard(
             f"expected rows of {len(columns)} cells, at least one, received {sorted(lengths)}"
         )
     columns = [figures.shorten(column.replace("_", " ")) for column in columns]
-    rows = [[figures.shorten(cell, 28) for cell in row] for row in rows[:MOST_ROWS]]
+    rows = [[figures.shorten(cell, 44) for cell in row] for row in rows[:MOST_ROWS]]
     widths = [
         max(figures.text_width(cell, CELL_SIZE, "bold") for cell in cells) + 2 * CELL_PADDING
         for cells in zip(columns, *rows, strict=True)

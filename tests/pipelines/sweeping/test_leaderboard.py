@@ -160,14 +160,14 @@ def test_linear_heads_stand_among_the_others(tmp_path, capsys):
     linear = [LinearScore("linear on top", 0.8125, 0.3, 0.01, 0.02)]
     linear += [LinearScore("linear on all", 0.5, 2.0, 0.01, 0.02)]
     said, lines = shown(board_of(2), tmp_path, capsys, linear)
-    assert [line["head"] for line in lines] == ["", "", "linear on top", "linear on all"]
+    assert [line["linear head on"] for line in lines] == ["", "", "linear on top", "linear on all"]
     losses = [float(line["log loss"]) for line in lines]
     assert losses == sorted(losses)
     (line,) = [line for line in said.splitlines() if "linear on top" in line]
     assert "0.8125" in line and "0.0200" in line
     # Without a search there are no columns for what it says.
     _, lines = shown([], tmp_path, capsys, linear)
-    assert list(lines[0]) == ["head", "accuracy", "+-", "log loss", "+- "]
+    assert list(lines[0]) == ["linear head on", "accuracy", "+-", "log loss", "+- "]
     assert not (tmp_path / "sweep-rungs.png").exists()
 
 
