@@ -34,7 +34,7 @@ def test_the_leaderboard_is_a_table(tmp_path, figures):
         "val accuracy",
     ]
     assert [words[i, 0] for i in (1, 2, 3)] == ["256+128", "256", "linear"]
-    assert words[1, 2] == "a_very_long_name_of_a_cut+a…"
+    assert words[1, 2] == "a_very_long_name_of_a_cut+another_very_long…"
     assert words[2, 2] == "$x$"
     sides = [found[2, i].get_text().get_horizontalalignment() for i in range(4)]
     assert sides == ["left", "right", "left", "right"]
