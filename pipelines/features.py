@@ -97,6 +97,11 @@ def split_of(features: FeatureFile, options: DataOptions) -> np.ndarray:
     return carve(features.ids, features.labels, features.class_names, given, options)
 
 
+def val_is_given(features: FeatureFile) -> bool:
+    """Whether the validation split was given, and is not carved out here."""
+    return bool(np.any(features.given_split == "val"))
+
+
 def say_unjudged(
     stage: str, features: FeatureFile, split: np.ndarray, names: tuple[str, ...] = tuple(JUDGES)
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cache import FeatureFile
-from pipelines.features import open_features, split_of
+from pipelines.features import open_features, split_of, val_is_given
 from pipelines.models import FINETUNE_RESULT, FINETUNED, has_training_head, load_to_tune, read_head
 from pipelines.progress import progress, waiting
 from pipelines.results import as_json, write_json
@@ -183,7 +183,7 @@ def check_trained_on(features: FeatureFile, head: dict, setup: Setup) -> None:
             f"the head in {folder} was trained on features {head['features'][:16]}, the options "
             f"given ask for {features.key[:16]}; {cure}"
         )
-    if np.any(features.given_split == "val"):  # nothing is carved
+    if val_is_given(features):  # nothing is carved
         return
     given = how_split(setup.data)
     trained = {name: head.get(name) for name in given}

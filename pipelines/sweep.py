@@ -145,7 +145,7 @@ def _settled(stage: SweepStage) -> tuple[SweepStage, int]:
     setup = read_trials(stage)[0].setup if stage.grid else stage.setup
     with features_stage.open_features(setup) as features:
         split = features_stage.split_of(features, setup.data)
-        is_given = bool(np.any(features.given_split == "val"))
+        is_given = features_stage.val_is_given(features)
         features_stage.say_unjudged("sweep", features, split)
     plan = choosing.plan_of(split, is_given, stage.refit)
     folds = stage.folds or (1 if plan.holdout else choosing.FOLDS)

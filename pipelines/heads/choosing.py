@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cache import FeatureFile
+from pipelines import features as features_stage
 from pipelines.heads.saving import NewHead, OutOfFold
 from pipelines.heads.training import score
 from pipelines.progress import progress, waiting
@@ -44,19 +45,22 @@ class Plan:
         training: `(rows,)` bool, those of the training split.
         final: `(rows,)` bool, those that the exported head is fitted to.
         holdout: Whether the validation images judge, and not each image in its fold.
+        num_val: Validation images, also those that take no part.
     """
 
     rows: np.ndarray
     training: np.ndarray
     final: np.ndarray
     holdout: bool
+    num_val: int
 
     def in_words(self, judging: int) -> str:
         """Who judges, and why."""
         if self.holdout:
             return f"judged by {judging:,} validation images"
-        val = int((~self.training).sum())
-        few = f": {val:,} for validation would be few to choose by" if val < FEW_TO_JUDGE else ""
+        few = ""
+        if 0 < self.num_val < FEW_TO_JUDGE:
+            few = f": {self.num_val:,} for validation would be few to choose by"
         return f"judged by {judging:,} images, each when held out, in {FOLDS} folds{few}"
 
 
@@ -77,7 +81,8 @@ def plan_of(split: np.ndarray, is_given: bool, refit: bool) -> Plan:
     holdout = num_val >= FEW_TO_JUDGE and (kept_out or int((split != "test").sum()) >= MANY)
     rows = np.flatnonzero(split == "train" if kept_out and not holdout else split != "test")
     training = split[rows] == "train"
-    return Plan(rows, training, training if kept_out else np.ones(len(rows), bool), holdout)
+    final = training if kept_out else np.ones(len(rows), bool)
+    return Plan(rows, training, final, holdout, num_val)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +128,7 @@ def choose(
     Raises:
         InputError: If no class has two images.
     """
-    plan = plan_of(split, bool(np.any(features.given_split == "val")), refit)
+    plan = plan_of(split, features_stage.val_is_given(features), refit)
     # From the input towards the top, in whatever order they are asked for.
     cuts = tuple(cut for cut in features.cuts if cut in cuts or not cuts)
     with waiting("reading the features"):
@@ -189,7 +194,8 @@ def show(chosen: Chosen) -> None:
     if choice.chosen is not choice.judged[0]:
         why = "the simplest within a standard error of the lowest log loss"
     name = choice.chosen.in_words(len(chosen.cuts))
-    print(f"head: chose {name}, {why}, in {chosen.seconds:.1f} s")
+    transform = choice.chosen.transform
+    print(f"head: chose {name}, transform {transform}, {why}, in {chosen.seconds:.1f} s")
 
 
 def _cells(head: "Judged") -> list[object]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from cache import FeatureFile, entry_path
 from cache.errors import CacheError
-from pipelines.features import split_of
+from pipelines.features import split_of, val_is_given
 from pipelines.heads.training import TrainingData, read_training_data
 from pipelines.scoring import RankBy, rank
 from pipelines.setup import Setup
@@ -228,8 +228,7 @@ def fold_rows(
     split = split_of(features, options)
     if folds == 1:
         return [(np.flatnonzero(split == "train"), np.flatnonzero(split == "val"))]
-    is_given = bool(np.any(features.given_split == "val"))
-    rows = np.flatnonzero(split == "train" if is_given else split != "test")
+    rows = np.flatnonzero(split == "train" if val_is_given(features) else split != "test")
     groups = groups_in(features.ids, options)
     # The same folds for all heads: they differ in nothing else.
     held_out = assign_folds(

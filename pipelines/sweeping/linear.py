@@ -10,7 +10,6 @@ from pipelines import features as features_stage
 from pipelines.heads import choosing
 from pipelines.heads.saving import NewHead
 from pipelines.setup import Setup
-from transfer.metrics import SMALLEST_PROBABILITY
 
 if TYPE_CHECKING:
     from transfer.choosing.judged import Judged
@@ -114,13 +113,14 @@ def linear_head(place: Place, refit: bool) -> Linear | None:
         if chosen is None:
             return None
         new = choosing.new_head(setup, features, split, chosen)
+    from transfer.choosing.paths import losses_of
+
     choice = chosen.choice
 
     def scored(head: "Judged") -> LinearScore:
         return _score(head, place.in_words)
 
-    # As calibrated: what the exported head says.
-    of_truth = choice.probabilities[np.arange(len(choice.images)), choice.chosen.labels]
+    calibrated = choice.chosen.logits / choice.temperature  # as the exported head says it
     losses = np.stack([head.losses for head in choice.judged])
     return Linear(
         place,
@@ -128,7 +128,7 @@ def linear_head(place: Place, refit: bool) -> Linear | None:
         new,
         scored(choice.chosen),
         tuple(scored(head) for head in choice.judged[:SHOWN]),
-        -np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)),
+        losses_of(calibrated, choice.chosen.labels),
         chosen.rows.judge[choice.images],
         losses - losses.mean(0),
         choice.tried,

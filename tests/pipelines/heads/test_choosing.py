@@ -37,3 +37,9 @@ def test_a_split_that_was_given_is_not_learned_from(val):
     np.testing.assert_array_equal(plan.final, plan.training)
     refitted = plan_of(split_of(300, val), is_given=True, refit=True)
     assert refitted.final.all() and len(refitted.rows) == 300 + val
+
+
+def test_it_is_said_of_a_few_validation_images_that_they_are_few_and_of_none_nothing():
+    given = plan_of(split_of(300, 30), is_given=True, refit=False)
+    assert "30 for validation would be few" in given.in_words(300)
+    assert "for validation" not in plan_of(split_of(300, 0), False, False).in_words(300)
