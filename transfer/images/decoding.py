@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -23,6 +25,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 class BadImage(ValueError):  # noqa: N818 (named for what it is: the image, reported as data)
@@ -64,13 +67,39 @@ def decode(data: bytes, id: str) -> np.ndarray:
     Raises:
         BadImage: If the data is truncated, too large or no such image.
     """
+    with _opened(data, id) as image:
+        image.load()
+        return np.array(_to_rgb(_upright(image)))
+
+
+def decoded_size(data: bytes, id: str) -> tuple[int, int]:
+    """Height and width in pixels that `decode` would return, read from the file's head.
+
+    Damage behind the head may go unseen. A PNG that is not square is decoded after all: what turns
+    it may stand at its end.
+
+    Args:
+        data: The file's bytes.
+        id: Names the image in an error.
+
+    Raises:
+        BadImage: If the data is too large or no such image.
+    """
+    with _opened(data, id) as image:
+        turned = image.width != image.height and _orientation(image) in _SIDEWAYS
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+@contextmanager
+def _opened(data: bytes, id: str) -> Iterator[Image.Image]:
+    """An image whose head is read; whatever goes wrong with it is raised as BadImage."""
     try:
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             limit = Image.MAX_IMAGE_PIXELS
             if limit and image.width * image.height > limit:
                 raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-            image.load()
-            return np.array(_to_rgb(_upright(image)))
+            yield image
+            return
     except Image.UnidentifiedImageError:
         reason = "empty file" if not data else "no JPEG, PNG, WebP, BMP or GIF image"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -105,11 +134,16 @@ def resize(image: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return resized
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
+    """The tag's number; 1, upright, where there is none that can be read."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # As many kinds as there are ways to write a broken EXIF block.
-        return image
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    orientation = _orientation(image)
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 

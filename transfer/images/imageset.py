@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from transfer.images.decoding import BadImage, decode, resize
+from transfer.images.decoding import BadImage, decode, decoded_size, resize
 
 _THREADS = min(8, os.cpu_count() or 1)
 
@@ -115,10 +115,19 @@ class ImageSet:
         """
         if isinstance(self.source, np.ndarray):
             return self.source[self.members[row]].copy()
-        if self.source.sequential:
-            return _decode_from(self._loaded[row], self.ids[row])
-        (reader,) = self.source.readers(self.members[[row]])
-        return _decode_from(reader, self.ids[row])
+        return decode(self._encoded(row), self.ids[row])
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Height and width in pixels of what `read` returns, from the head of the file.
+
+        Compressed tars are loaded as in `read`.
+
+        Raises:
+            BadImage: If the file cannot be read or is no image.
+        """
+        if isinstance(self.source, np.ndarray):
+            return self.source.shape[1], self.source.shape[2]
+        return decoded_size(self._encoded(row), self.ids[row])
 
     def stream(
         self, start: int = 0, stop: int | None = None
@@ -197,6 +206,13 @@ class ImageSet:
         assert not isinstance(self.source, np.ndarray)
         return list(self.source.readers(self.members))
 
+    def _encoded(self, row: int) -> bytes:
+        assert not isinstance(self.source, np.ndarray)
+        if self.source.sequential:
+            return _bytes_from(self._loaded[row], self.ids[row])
+        (reader,) = self.source.readers(self.members[[row]])
+        return _bytes_from(reader, self.ids[row])
+
     def _decoders(self, rows: np.ndarray) -> Iterator[Callable[[], np.ndarray | BadImage]]:
         """Yields one function per row that returns its image or, never raising it, a BadImage."""
         members = self.members[rows]
@@ -211,17 +227,16 @@ class ImageSet:
                     yield partial(_decoded_or_bad, reader, self.ids[row])
 
 
-def _decode_from(reader: Callable[[], bytes], id: str) -> np.ndarray:
+def _bytes_from(reader: Callable[[], bytes], id: str) -> bytes:
     try:
-        data = reader()
+        return reader()
     except OSError as error:
         raise BadImage(id, f"cannot be read: {error.strerror or error}") from error
-    return decode(data, id)
 
 
 def _decoded_or_bad(reader: Callable[[], bytes], id: str) -> np.ndarray | BadImage:
     try:
-        return _decode_from(reader, id)
+        return decode(_bytes_from(reader, id), id)
     except BadImage as bad:
         # A fresh one: the traceback of the raised one would keep the file's bytes alive.
         return BadImage(bad.id, bad.reason)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from transfer.images.decoding import BadImage, decode, resize
+from transfer.images.decoding import BadImage, decode, decoded_size, resize
 
 RANDOM = np.random.default_rng(0)
 NOISE = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -141,8 +141,10 @@ UPRIGHT = {
 def test_exif_orientation_is_applied(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    decoded = decode(encoded(Image.fromarray(NOISE), exif=exif), "x")
-    np.testing.assert_array_equal(decoded, UPRIGHT[orientation](NOISE))
+    for format in ("PNG", "WEBP"):
+        data = encoded(Image.fromarray(NOISE), format, exif=exif, lossless=True)
+        np.testing.assert_array_equal(decode(data, "x"), UPRIGHT[orientation](NOISE))
+        assert decoded_size(data, "x") == UPRIGHT[orientation](NOISE).shape[:2]
 
 
 def test_broken_exif_is_ignored():
@@ -170,6 +172,16 @@ def test_truncated_is_bad(format):
     assert caught.value.id == "cats/1.jpg"
     assert caught.value.reason
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+def test_the_size_is_in_the_head(format):
+    data = encoded(Image.fromarray(RANDOM.integers(0, 256, (64, 64, 3), dtype=np.uint8)), format)
+    if format != "WEBP":  # whose decoder wants all of the file before it says anything
+        assert decoded_size(data[: len(data) // 2], "x") == (64, 64)
+    assert decoded_size(encoded(Image.fromarray(NOISE), format), "x") == (5, 7)
+    with pytest.raises(BadImage, match="no JPEG"):
+        decoded_size(b"nothing", "x")
 
 
 @pytest.mark.parametrize(
@@ -209,8 +221,9 @@ def test_decompression_bomb_is_bad_and_not_decoded(side):
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     chunk = b"IHDR" + header
     bomb = bomb[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + bomb[33:]
-    with pytest.raises(BadImage, match="too many pixels"):
-        decode(bomb, "x")
+    for read in (decode, decoded_size):
+        with pytest.raises(BadImage, match="too many pixels"):
+            read(bomb, "x")
 
 
 # --- resize ---

@@ -74,6 +74,7 @@ def test_read_and_stream_give_the_pixels_in_order(mixed):
             with pytest.raises(BadImage):
                 images.read(row)
         else:
+            assert images.size(row) == pixels[row].shape[:2]
             np.testing.assert_array_equal(image, pixels[row])
             np.testing.assert_array_equal(images.read(row), pixels[row])
 
@@ -153,6 +154,10 @@ def test_arrays_batch_like_files(tmp_path, image_size):
     for (i, a), (j, b) in zip(files.stream(2, 7), arrays.stream(2, 7), strict=True):
         assert i == j
         np.testing.assert_array_equal(a, b)
+
+
+def test_arrays_have_one_size():
+    assert array_set(np.zeros((2, 5, 7, 3), np.uint8)).size(1) == (5, 7)
 
 
 def test_array_reads_do_not_alias():
