@@ -1,4 +1,4 @@
-"""Pictures of results: curves, confusion, predictions, architectures, leaderboards.
+"""Pictures of results: curves, confusion, predictions, tuning, architectures, leaderboards.
 
 Made with matplotlib, which is imported when the first is drawn.
 Names are loaded when they are first used, as `__init__.pyi` lists them.

@@ -6,3 +6,5 @@ from .leaderboard import plot_leaderboard as plot_leaderboard
 from .parameters import plot_parameters as plot_parameters
 from .predictions import plot_confusion as plot_confusion
 from .predictions import plot_predictions as plot_predictions
+from .tuning import plot_changes as plot_changes
+from .tuning import plot_tuning as plot_tuning

@@ -14,7 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
 DOTS_PER_INCH = 120
 BLUE, ORANGE = "#0072B2", "#D55E00"
@@ -79,10 +79,11 @@ def score_limits(lowest: np.ndarray, highest: float) -> tuple[float, float]:
     return low - margin, highest + margin
 
 
-def add_legend(figure: Figure, cells: Iterable[Axes]) -> None:
-    """One legend for all panels, below them; each label once."""
+def add_legend(figure: FigureBase, cells: Iterable[Axes], columns: int | None = None) -> None:
+    """One legend for all panels, below them, in one row or in columns; each label once."""
     found: dict[str, Any] = {}
     for axes in cells:
         handles, labels = axes.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
-    figure.legend(found.values(), found, loc="outside lower center", ncols=len(found), fontsize=9)
+    figure.legend(found.values(), found, loc="outside lower center",
+                  ncols=columns or len(found), fontsize=9)  # fmt: skip
