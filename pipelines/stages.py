@@ -9,6 +9,7 @@ STAGES = {
     "evaluate": ("EvaluateStage", "scores and pictures of head and fine-tuned model"),
     "predict": ("PredictStage", "name the classes of images with a saved classifier"),
     "structure": ("StructureStage", "sort a flat folder of images into class folders"),
+    "backbones": ("BackbonesStage", "list backbones, show the blocks of one and what each costs"),
     "cache": ("CacheStage", "list, show, verify, mend, remove and prune feature files"),
     "doctor": ("DoctorStage", "say what this machine has, and whether the demo can run"),
     "all": ("AllStages", "features, head, fine-tune, evaluate, and a table of them"),

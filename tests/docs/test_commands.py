@@ -44,6 +44,7 @@ SMALLER = {
         *["--grid", "hidden=0", "l2=0.001,0.01"],
     ],
     "finetune": [*FEW_IMAGES, *FEW_LAYERS, "--epochs", "1", "--unfreeze", "2"],
+    "backbones": ["--image-size", "32"],
     "evaluate": [*FEW_IMAGES, *FEW_LAYERS, "--no-pictures"],
 }
 """What is added to the flags of a stage."""

@@ -1,3 +1,7 @@
+from .block_times import time_blocks as time_blocks
+from .blocks import Block as Block
+from .blocks import blocks_of as blocks_of
+from .blocks import separators as separators
 from .body import feature_body as feature_body
 from .building import build_backbone as build_backbone
 from .cuts import cut_backbone as cut_backbone

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-import numpy as np
 
 
 def compiled(function: Callable) -> Callable:
@@ -71,7 +70,7 @@ def gradients(loss: Callable[[list], tuple[Any, Any]], weights: list) -> tuple[l
             return list(derivatives), keras.tree.map_structure(torch.detach, beside)
 
 
-def inference(model: keras.Model, devices: Sequence[str] = ()) -> Callable[[np.ndarray], list]:
+def inference(model: keras.Model, devices: Sequence[str] = ()) -> Callable[[Any], list]:
     """Compiles a model's forward pass; on an accelerator it returns before the result is there.
 
     TensorFlow compiles a graph, without XLA, which on a CPU can be ten times slower (depthwise
@@ -83,7 +82,8 @@ def inference(model: keras.Model, devices: Sequence[str] = ()) -> Callable[[np.n
             rows must be a multiple of their number; none is the backend's choice.
 
     Returns:
-        Function of one batch that gives one tensor of the backend per output of the model.
+        Function of one batch, an array or, where the model has several inputs, a list of them,
+        that gives one tensor of the backend per output of the model.
     """
     match keras.backend.backend():
         case "tensorflow":
@@ -111,8 +111,9 @@ def inference(model: keras.Model, devices: Sequence[str] = ()) -> Callable[[np.n
             import torch
 
             def function(images: Any) -> list:
+                tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, images)
                 with torch.no_grad():
-                    return _listed(model(keras.ops.convert_to_tensor(images), training=False))
+                    return _listed(model(tensors, training=False))
 
     return function
 
