@@ -77,7 +77,7 @@ def inference(model: keras.Model, devices: Sequence[str] = ()) -> Callable[[Any]
     convolutions). JAX always compiles with it. PyTorch runs the layers one by one.
 
     Args:
-        model: Its weights are read now; later changes need not be seen.
+        model: Its weights are read now; later changes need not be seen before `refresh`.
         devices: On JAX, names from `keras.distribution.list_devices` that share each batch, whose
             rows must be a multiple of their number; none is the backend's choice.
 
@@ -94,18 +94,7 @@ def inference(model: keras.Model, devices: Sequence[str] = ()) -> Callable[[Any]
                 return _listed(model(images, training=False))
 
         case "jax":
-            import jax
-
-            weights = [
-                [_place(variable.value, devices) for variable in variables]
-                for variables in (model.trainable_variables, model.non_trainable_variables)
-            ]
-            step = jax.jit(
-                lambda weights, images: model.stateless_call(*weights, images, training=False)[0]
-            )
-
-            def function(images: Any) -> list:
-                return _listed(step(weights, _place(images, devices, "batch")))
+            return _JaxInference(model, devices)
 
         case _:
             import torch
@@ -116,6 +105,38 @@ def inference(model: keras.Model, devices: Sequence[str] = ()) -> Callable[[Any]
                     return _listed(model(tensors, training=False))
 
     return function
+
+
+class _JaxInference:
+    """JAX's function, which is given the weights that there were when it was made or refreshed."""
+
+    def __init__(self, model: keras.Model, devices: Sequence[str]) -> None:
+        import jax
+
+        self._model, self._devices = model, devices
+        self._step = jax.jit(
+            lambda weights, images: model.stateless_call(*weights, images, training=False)[0]
+        )
+        self.refresh()
+
+    def refresh(self) -> None:
+        model = self._model
+        self._weights = [
+            [_place(variable.value, self._devices) for variable in variables]
+            for variables in (model.trainable_variables, model.non_trainable_variables)
+        ]
+
+    def __call__(self, images: Any) -> list:
+        return _listed(self._step(self._weights, _place(images, self._devices, "batch")))
+
+
+def refresh(function: Callable) -> None:
+    """Has a function of `inference` use the model's present weights; JAX's must be told.
+
+    What is compiled stays so, unless other weights train than before.
+    """
+    if isinstance(function, _JaxInference):
+        function.refresh()
 
 
 def _listed(outputs: Any) -> list:

@@ -5,6 +5,10 @@ import random
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
 
 
 @contextlib.contextmanager
@@ -44,3 +48,26 @@ def initial_weights_from(seed: int) -> Iterator[None]:
             yield
         finally:
             seed_generator.python_random = shared
+
+
+def number_of(variable: Any, optimizer: "keras.optimizers.Optimizer") -> int:
+    """Which of the variables that an optimizer was built with one is.
+
+    Its `update_step` receives them as the backend has them, on TensorFlow without a path.
+    """
+    return optimizer._get_variable_index(variable)
+
+
+def running_averages(optimizer: "keras.optimizers.Optimizer") -> list[Any]:
+    """The running averages that an optimizer with `use_ema` keeps, in its variables' order."""
+    return optimizer._model_variables_moving_average
+
+
+def allow_jit(layer: "keras.layers.Layer") -> None:
+    """Has JAX compile layers that Keras exempts for what XLA lacks on TensorFlow.
+
+    Layers that turn, move or zoom images at random are marked so on every backend; a model with one
+    of them would run each operation by itself.
+    """
+    for inner in layer._flatten_layers():
+        inner.supports_jit = True

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from transfer.backbones.resizing import resize_pixels
-from transfer.backend.compiled import exact_float32, inference
+from transfer.backend.compiled import exact_float32, inference, refresh
 from transfer.backend.devices import device_name
 from transfer.errors import InputError
 from transfer.images.imageset import Batch
@@ -58,8 +58,8 @@ class KerasEngine:
 
     def weights_have_changed(self) -> None:
         """Has the model's present weights used from now on; TensorFlow and PyTorch always do."""
-        if keras.backend.backend() == "jax":  # whose functions were given the weights there were
-            self._functions.clear()
+        for function in self._functions.values():
+            refresh(function)
 
     def _started(self, images: np.ndarray) -> list[list] | None:
         """Outputs that may still be computed, of one piece after another; None without memory."""
