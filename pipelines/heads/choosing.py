@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from pipelines.results import print_table
 from pipelines.samples import read_samples
 from pipelines.setup import Setup
 from transfer.backend.startup import import_keras
+from transfer.errors import InputError
 from transfer.heads.samples import Samples
 from transfer.images.sources import groups_in
 from transfer.images.splits import assign_folds
@@ -32,6 +33,8 @@ FEW_TO_JUDGE = 200
 """Validation images that are too few to choose by: one is half a point of accuracy."""
 MANY = 20_000
 """Images of which a tenth judges as well as all would in turn."""
+SAME = 1e-4
+"""Difference in log loss, nats, of a choice that is made twice."""
 SHOWN = 5
 """Candidates in the table."""
 
@@ -95,6 +98,7 @@ class Chosen:
         rows: Labels, and which image judged in which fold.
         cuts: Those that a head could see.
         seconds: That it took.
+        asked: What `choose` was asked, beside the features: `refit` and `thorough`.
     """
 
     choice: "Choice"
@@ -102,6 +106,7 @@ class Chosen:
     rows: "Rows"
     cuts: tuple[str, ...]
     seconds: float
+    asked: dict[str, bool]
 
 
 def choose(
@@ -141,7 +146,34 @@ def choose(
 
     with progress("choosing", 1, "heads") as update:
         choice = choose_among(rows, lambda done, of: update(done / of), thorough)
-    return Chosen(choice, plan, rows, cuts, time.monotonic() - started)
+    asked = {"refit": refit, "thorough": thorough}
+    return Chosen(choice, plan, rows, cuts, time.monotonic() - started, asked)
+
+
+def choose_again(
+    setup: Setup, features: FeatureFile, split: np.ndarray, head: Mapping[str, Any]
+) -> Chosen:
+    """Chooses what a run's head was chosen as, for what is not kept of it.
+
+    Args:
+        setup: Images and backbone.
+        features: Their features.
+        split: `(rows,)` of "train", "val" and "test".
+        head: What is known of the head, one that was chosen by folds.
+
+    Raises:
+        InputError: If the features are too large for the memory now, or another is chosen.
+    """
+    known = head["chosen"]
+    asked = known["asked"]
+    cuts = tuple(known["could_see"])
+    made = choose(setup, features, split, cuts, asked["refit"], asked["thorough"])
+    if made is None or abs(made.choice.chosen.loss - known["loss"]) > SAME:
+        raise InputError(
+            f"the head in {setup.run_folder} was chosen with other memory, or by another version: "
+            "expected to find the same again; run `transfer head` once more"
+        )
+    return made
 
 
 def _rows(
@@ -251,6 +283,8 @@ def _notes(made: Chosen) -> dict[str, Any]:
         "tried": choice.tried,
         "judged_by": len(choice.images),
         "folds": 1 if made.plan.holdout else FOLDS,
+        "could_see": list(made.cuts),
+        "asked": made.asked,
         "accuracy": chosen.accuracy,
         "accuracy_error": standard_error(chosen.hits),
         "loss": chosen.loss,

@@ -3,14 +3,16 @@
 import json
 import shutil
 
-import keras
 import numpy as np
 import pytest
 
 from cache import FeatureFile
-from pipelines.cli import main
-from pipelines.models import load_head
-from tests.pipelines.small_runs import SMALL, options, photographs, refused
+from pipelines.cli import main, parse
+from pipelines.features import split_of
+from pipelines.heads.choosing import choose_again
+from pipelines.models import load_head, read_head
+from tests.pipelines.small_runs import SMALL, options, photographs
+from transfer.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +72,32 @@ def test_the_classifier_says_of_pixels_what_the_head_says_of_features(place):
     assert scores["head"]["accuracy"] > 0.8
 
 
-def test_fine_tuning_starts_from_the_fit_to_training_images(place, capsys):
-    result = result_of(place)
-    assert result["refitted"]
-    tuning = ["--unfreeze", "1", "--epochs", "1", "--batch-size", "8"]
+def test_the_same_is_chosen_again(place):
+    setup, head = parse("head", options(place)).setup, read_head(run_of(place))
+    with features_of(place) as features, np.load(run_of(place) / "oof.npz") as file:
+        split = split_of(features, setup.data)
+        made = choose_again(setup, features, split, head)
+        assert made.choice.chosen.loss == pytest.approx(head["chosen"]["loss"], abs=1e-6)
+        assert made.choice.chosen.transform == head["chosen"]["transform"]
+        judging = made.plan.rows[made.choice.images]
+        assert list(features.ids[judging]) == list(file["ids"])
+        np.testing.assert_allclose(made.choice.probabilities, file["probabilities"], atol=1e-5)
+        other = head | {"chosen": head["chosen"] | {"loss": head["chosen"]["loss"] + 1e-3}}
+        with pytest.raises(InputError, match="expected to find the same again") as caught:
+            choose_again(setup, features, split, other)
+    assert "\n" not in str(caught.value)
+
+
+def test_fine_tuning_starts_from_heads_that_have_not_seen_what_judges(place, capsys):
+    tuning = ["--unfreeze", "1", "--epochs", "1", "--batch-size", "8", "--learning-rate", "1e-9"]
     assert main(["finetune", *options(place, *tuning)]) == 0
-    accuracy = result["val_accuracy"]
-    said = capsys.readouterr().out
-    assert f"{accuracy:.4f} from pixels, {accuracy:.4f} from cached features" in said
-    tuned = keras.models.load_model(run_of(place) / "finetuned.keras", compile=False)
-    _, final = load_head(run_of(place))
-    kernels = [
-        model.get_layer("logits").get_weights()[0]
-        for model in (tuned.get_layer("body").get_layer("head"), final)
-    ]
-    assert kernels[0].shape == kernels[1].shape and not np.array_equal(*kernels)
+    assert "36 images, each when held out, in 5 folds" in " ".join(capsys.readouterr().out.split())
+    result = json.loads((run_of(place) / "finetune.json").read_text())
+    chosen = result_of(place)["chosen"]
+    assert result["before"]["val_accuracy"] == pytest.approx(chosen["accuracy"])
+    with np.load(run_of(place) / "oof.npz") as file:
+        of_truth = file["probabilities"][np.arange(36), file["labels"]]
+    assert result["before"]["val_loss"] == pytest.approx(-np.log(of_truth).mean(), abs=1e-3)
 
 
 def test_a_remembered_head_is_repeated_until_one_is_to_be_chosen(place, capsys):
@@ -145,16 +158,17 @@ def test_a_validation_split_that_was_given_is_not_learned_from(tmp_path):
     assert result_of(tmp_path, "refit")["chosen"]["judged_by"] == 60
 
 
-def test_fine_tuning_asks_for_validation_images(tmp_path, capsys):
+def test_fine_tuning_asks_for_no_validation_images_where_folds_judge(tmp_path):
     photographs(tmp_path / "photos")
     words = [
         *["--data", str(tmp_path / "photos"), "--artifacts", str(tmp_path / "artifacts")],
         *["--run", "run", "--val-fraction", "0", *SMALL],
     ]
-    assert main(["head", *words]) == 0  # folds judge
+    assert main(["head", *words]) == 0
     assert not result_of(tmp_path)["refitted"]
-    said = refused(capsys, "finetune", *words)
-    assert "validation" in said and len(said.strip().splitlines()) == 1
+    assert main(["finetune", *words, "--epochs", "1", "--learning-rate", "1e-9"]) == 0
+    result = json.loads((run_of(tmp_path) / "finetune.json").read_text())
+    assert result["judged_by"] == result_of(tmp_path)["chosen"]["judged_by"]
 
 
 def test_a_new_name_begins_a_run_of_the_same_images(place, capsys):

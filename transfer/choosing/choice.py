@@ -12,6 +12,7 @@ from transfer.choosing.judged import Judged, Member, average, single
 from transfer.choosing.paths import (
     ROUGH,
     USUAL,
+    as_judged,
     best_on_path,
     fit_again,
     fitted_at,
@@ -187,15 +188,44 @@ def _finals(rows: Rows, members: Sequence[Member]) -> tuple[list[Member], int]:
 def _ends(rows: Rows, chosen: Judged, temperature: float) -> tuple[LinearHead, LinearHead]:
     """The chosen head fitted to the training split, and to all that it may be fitted to."""
     learning = np.stack([rows.training, rows.final], axis=1)
+    training, final = _fits(rows, chosen, temperature, learning)
+    return training, final
+
+
+def heads_of_folds(rows: Rows, choice: Choice) -> list[LinearHead]:
+    """The chosen head as it judged: fitted without the images of each fold, in their order."""
+
+    def judged(member: Member) -> tuple[np.ndarray, np.ndarray]:
+        return as_judged(member.problem, member.fitted)
+
+    return _heads(rows, choice.chosen, choice.temperature, rows.learning.shape[1], judged)
+
+
+def _fits(rows: Rows, chosen: Judged, temperature: float, learning: np.ndarray) -> list[LinearHead]:
+    """The chosen head fitted to other images: `learning` is `(images, fits)` bool."""
+
+    def fit(member: Member) -> tuple[np.ndarray, np.ndarray]:
+        return fit_again(member.problem, rows, member.fitted, learning)
+
+    return _heads(rows, chosen, temperature, learning.shape[1], fit)
+
+
+def _heads(
+    rows: Rows,
+    chosen: Judged,
+    temperature: float,
+    fits: int,
+    fit: Callable[[Member], tuple[np.ndarray, np.ndarray]],
+) -> list[LinearHead]:
     columns = sum(rows.widths[-chosen.cuts :])
-    kernels = np.zeros((columns, 2, rows.num_classes))
-    biases = np.zeros((2, rows.num_classes))
+    kernels = np.zeros((columns, fits, rows.num_classes))
+    biases = np.zeros((fits, rows.num_classes))
     for share, member in chosen.members:
-        kernel, bias = fit_again(member.problem, rows, member.fitted, learning)
+        kernel, bias = fit(member)
         kernels += share / temperature * kernel[-columns:]
         biases += share / temperature * bias
     treatment, channels = chosen.widest.prepared, rows.channels or columns
-    training, final = (
+    return [
         LinearHead(
             treatment.transform,
             treatment.mean[-channels:],
@@ -203,6 +233,5 @@ def _ends(rows: Rows, chosen: Judged, temperature: float) -> tuple[LinearHead, L
             kernels[:, fit].astype(np.float32),
             biases[fit].astype(np.float32),
         )
-        for fit in range(2)
-    )
-    return training, final
+        for fit in range(fits)
+    ]

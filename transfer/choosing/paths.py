@@ -133,9 +133,18 @@ def fit_again(
     start = np.repeat(fitted.weights.mean(1, keepdims=True), fits, axis=1)
     with _descent(problem, rows, learning, TOLERANCE) as descent:
         weights, _ = descent.fit(fitted.penalty, start.reshape(len(start), -1))
-    kernels = problem.kernel(weights[:-1]).astype(np.float32)
-    shape = fits, rows.num_classes
-    return kernels.reshape(-1, *shape), weights[-1].astype(np.float32).reshape(shape)
+    return _of_features(problem, weights.reshape(start.shape))
+
+
+def as_judged(problem: Problem, fitted: Fitted) -> tuple[np.ndarray, np.ndarray]:
+    """The judged fits themselves, one a fold; kernels and biases as those of `fit_again`."""
+    return _of_features(problem, fitted.weights)
+
+
+def _of_features(problem: Problem, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    shape = weights.shape[1:]
+    kernels = problem.kernel(weights[:-1].reshape(len(weights) - 1, -1)).astype(np.float32)
+    return kernels.reshape(-1, *shape), weights[-1].astype(np.float32)
 
 
 def _walk(

@@ -11,7 +11,7 @@ from tests.transfer.choosing.problems import WIDTHS, rows
 from transfer.choosing import choice
 from transfer.choosing.averages import shares_of
 from transfer.choosing.building import build_linear_head
-from transfer.choosing.choice import choose
+from transfer.choosing.choice import choose, heads_of_folds
 from transfer.choosing.paths import losses_of
 from transfer.choosing.temperature import temperature_of
 from transfer.errors import InputError
@@ -169,3 +169,24 @@ def test_a_thorough_search_is_never_worse_out_of_fold():
         usual, thorough = choose(data), choose(data, thorough=True)
         assert thorough.tried > usual.tried
         assert thorough.chosen.loss <= usual.chosen.loss + 1e-9
+
+
+@pytest.mark.parametrize("most", [1500, 100])
+@pytest.mark.parametrize("holdout", [False, True])
+def test_heads_of_folds_are_those_that_judged(monkeypatch, most, holdout):
+    monkeypatch.setattr(choice, "MOST_SAMPLES", most)
+    monkeypatch.setattr(choice, "FEW_SAMPLES", most)
+    training = np.arange(120) % 4 > 0
+    data = rows(images=120, holdout=holdout, training=training)
+    chosen = choose(data)
+    heads = heads_of_folds(data, chosen)
+    assert len(heads) == (1 if holdout else 4)
+    judge = data.judge[chosen.images]
+    assert set(judge) == set(range(len(heads)))
+    for number, head in enumerate(heads):
+        held_out = chosen.images[judge == number]
+        assert not data.learning[held_out, number].any()
+        said = outputs(head, data.features[held_out])
+        np.testing.assert_allclose(said, chosen.probabilities[judge == number], atol=1e-4)
+    if not holdout:
+        assert np.abs(heads[0].kernel - heads[1].kernel).max() > 1e-3, "each of other images"
