@@ -54,7 +54,8 @@ def run(stage: AllStages) -> list[list[object]]:
     tuned = finetune.run(options(FinetuneStage, "finetune"))
     before, after = (tuned[when]["val_accuracy"] for when in ("before", "after"))
     reached = f"val accuracy {before:.4f} -> {after:.4f}"
-    note("finetune", f"{tuned['epochs']} epochs", reached, started, where / FINETUNED)
+    moved = f"{tuned['epochs']} epochs, {tuned['share']:.0%} of the way"
+    note("finetune", moved, reached, started, where / (FINETUNED if tuned["share"] else CLASSIFIER))
     started = time.monotonic()
     scores = evaluate.run(options(EvaluateStage, "evaluate"))
     for name, score in scores["models"].items():

@@ -1,7 +1,5 @@
-"""The fine-tuning stage: from backbone and trained head, end to end on pixels."""
+"""The fine-tuning stage: from backbone and trained head, end to end, as far as it is of use."""
 
-import json
-import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,17 +9,23 @@ import numpy as np
 
 from cache import FeatureFile
 from pipelines.features import open_features, split_of, val_is_given
-from pipelines.models import FINETUNE_RESULT, FINETUNED, has_training_head, load_to_tune, read_head
-from pipelines.progress import progress, waiting
-from pipelines.results import as_json, write_json
-from pipelines.scoring import engine_for, predict_images, rank
+from pipelines.finetuning import prefix, report
+from pipelines.finetuning.folds import Fold, folds_of
+from pipelines.finetuning.inputs import Inputs, Pixels, StoredPrefix
+from pipelines.finetuning.interrupted import Checkpoints
+from pipelines.finetuning.judging import Trainings
+from pipelines.finetuning.saving import save
+from pipelines.finetuning.unfreezing import chosen_by_size
+from pipelines.machine.memory import available_memory
+from pipelines.models import CLASSIFIER, has_training_head, load_to_tune, read_head
+from pipelines.progress import waiting
+from pipelines.samples import GIB, SHARE_OF_MEMORY
 from pipelines.setup import Setup, flags_for
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.extraction.engines import Precision
 from transfer.finetuning.augmentation import AugmentOptions
-from transfer.heads.fitting import Fitted, check_validation
-from transfer.heads.options import FitOptions
+from transfer.finetuning.options import FinetuneOptions
+from transfer.heads.fitting import check_validation
 from transfer.images.imageset import ImageSet
 from transfer.images.sources import how_split, load_as_given
 
@@ -29,70 +33,76 @@ if TYPE_CHECKING:
     import keras
 
     from transfer.classifier import ClassifierCard
-    from transfer.extraction.keras_engine import KerasEngine
-
-PARITY = 5e-3
-"""Largest difference in mean validation loss between the cached head and the classifier."""
+    from transfer.finetuning.unfreezing import Unfrozen
 
 
 @dataclass(frozen=True)
 class FinetuneStage:
-    """Unfreeze part of the backbone and train the classifier end to end on pixels."""
+    """Unfreeze part of the backbone, train it with the head, and go as far as images not seen say.
+
+    Where going nowhere is best, the classifier with the frozen backbone stays.
+    """
 
     setup: Setup = field(default_factory=Setup)
-    unfreeze: str = "all"
-    """all, the number of the backbone's last layers, or the name of the first layer to train."""
-    fit: FitOptions = field(
-        default_factory=lambda: FitOptions(
-            epochs=5, batch_size=32, learning_rate=1e-4, patience=3, warmup_epochs=0.5
-        )
-    )
+    unfreeze: str = "auto"
+    """auto, all, norm (scales and offsets of all norms), head, blocks:N (the last N blocks, see
+    `transfer backbones show`), the name of a block or layer, for it and all behind it, or the
+    number of the last layers."""
+    prefix_cache: bool = True
+    """Keep what the frozen part in front makes of the images, in a few fixed views in place of
+    random changes, where that is possible, fits into memory and saves time."""
+    fit: FinetuneOptions = field(default_factory=FinetuneOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
 
 
 def run(stage: FinetuneStage) -> dict:
-    """Fine-tunes the run's classifier, saves it and its scores before and after.
+    """Fine-tunes the run's classifier, and saves it if it became better.
 
     Returns:
         What is also written to `finetune.json`.
 
     Raises:
-        InputError: If no head was trained for these features, or the classifier's validation
-            score is not that of the cached head.
+        InputError: If no head was trained for these features, the classifier's scores are not
+            those of the cached head, or a training diverges.
     """
     import_keras()
+    from transfer.finetuning.tuning import DivergedError
+
     folder = stage.setup.run_folder
     head = _head_to_start_from(folder)
+    started = time.monotonic()
     with open_features(stage.setup) as features:
         check_trained_on(features, head, stage.setup)
+        split = split_of(features, stage.setup.data)
+        folds = folds_of(stage.setup, features, split, head)
+        check_validation(len(folds[0].judging))
+        classifier, card = _load(folder, head, folds)
+        stage = _resolved(stage, classifier, features)
+        unfrozen = _unfreeze(classifier, stage.unfreeze)
+        frozen = _frozen_weights(classifier)
         images = load_rows_of(features, stage.setup)
-    classifier, card = load_to_tune(folder, head)
-    val = images.subset(np.flatnonzero(images.split == "val"))
-    check_validation(len(val))
-    engine = engine_for(classifier, val)  # to compile a large classifier takes seconds
-    before = _score(classifier, val, engine)
-    _check_parity(before, head, stage.setup.precision)
-    trained = _unfreeze(classifier, stage.unfreeze)
-    checkpoints = folder / "finetune-checkpoints"
-    _forget_other_setups(checkpoints, stage, head)
-    started = time.monotonic()
-    fitted = _train(stage, classifier, images, checkpoints)
+        inputs = _inputs(stage, classifier, card, unfrozen, features, images, folds)
+        labels, names = features.labels, features.class_names
+    anything = replace(stage, fit=replace(stage.fit, learning_rate=None))
+    wanted = [asdict(anything), head["id"], inputs.in_words]
+    checkpoints = Checkpoints(folder, wanted, stage.fit.learning_rate)
+    body = classifier.get_layer("body")
+    trainings = Trainings(inputs, labels, len(names), body, unfrozen.depths, folds, stage.fit)
+    rate = _rate(trainings, stage.fit.learning_rate, checkpoints)
+    try:
+        judged = trainings.judge(rate, checkpoints, stage.setup.precision == "float32")
+    except DivergedError as error:
+        checkpoints.note_divergence(min(rate, error.rate) or rate)
+        raise
+    _check_frozen(classifier, frozen)
     seconds = time.monotonic() - started
-    engine.weights_have_changed()
-    after = _score(classifier, val, engine)
-    result = {
-        "head_id": head["id"],
-        "before": before,
-        "after": after,
-        "best_epoch": fitted.best_epoch + 1,
-        "epochs": len(fitted.history["loss"]),
-        "seconds": round(seconds, 1),
-        "trained_layers": trained,
-        "options": asdict(stage) | {"setup": None},
-    }
-    _save(folder, classifier, card, fitted, result)
-    shutil.rmtree(checkpoints)
-    _say(result, folder)
+    options = asdict(stage) | {"setup": None}
+    result = report.result_of(judged, head, unfrozen, inputs, options, seconds)
+    save(folder, classifier, card, trainings, judged, result)
+    checkpoints.remove()
+    report.say(judged, result, folder)
+    report.save_history(judged, folder / "finetune-history.csv")
+    report.draw(judged, images, folder)
     return result
 
 
@@ -111,60 +121,95 @@ def _head_to_start_from(folder: Path) -> dict:
     return head
 
 
-def _unfreeze(classifier: "keras.Model", which: str) -> int:
-    """Chooses what trains, and says so; returns how many of the backbone's layers do."""
+def _load(folder: Path, head: dict, folds: list[Fold]) -> "tuple[keras.Model, ClassifierCard]":
+    """The classifier that is moved: as it is where folds judge, else without validation images."""
+    from transfer.classifier import load_classifier
+
+    if folds[0].start is None:
+        return load_to_tune(folder, head)
+    return load_classifier(folder / CLASSIFIER)
+
+
+def _resolved(
+    stage: FinetuneStage, classifier: "keras.Model", features: FeatureFile
+) -> FinetuneStage:
+    """The stage with what trains chosen, and why printed."""
+    if stage.unfreeze != "auto":
+        return stage
+    which, why = chosen_by_size(classifier, len(features))
+    print(f"finetune: --unfreeze {which}, {why}")
+    return replace(stage, unfreeze=which)
+
+
+def _unfreeze(classifier: "keras.Model", which: str) -> "Unfrozen":
+    """Chooses what trains, and says so."""
     from transfer.finetuning.unfreezing import unfreeze
 
-    trained, layers = unfreeze(classifier, which)
-    print(f"finetune: training {trained} of {layers} backbone layers and the head")
-    return trained
+    unfrozen = unfreeze(classifier, which)
+    print(f"finetune: training {unfrozen.in_words}, {unfrozen.parameters:,} numbers")
+    return unfrozen
 
 
-def _train(
-    stage: FinetuneStage, classifier: "keras.Model", images: ImageSet, checkpoints: Path
-) -> Fitted:
-    from transfer.finetuning.training import finetune
-
-    num_train = int((images.split == "train").sum())
-    with progress("finetune", stage.fit.epochs * num_train) as update:
-        return finetune(
-            classifier,
-            images,
-            stage.fit,
-            stage.augment,
-            checkpoints,
-            lambda seen, scores: update(seen, f"accuracy {scores['accuracy']:.4f}"),
-        )
-
-
-def _save(
-    folder: Path,
+def _inputs(
+    stage: FinetuneStage,
     classifier: "keras.Model",
     card: "ClassifierCard",
-    fitted: Fitted,
-    result: dict,
-) -> None:
-    from transfer.classifier import save_classifier
-    from transfer.pictures.curves import plot_history
+    unfrozen: "Unfrozen",
+    features: FeatureFile,
+    images: ImageSet,
+    folds: list[Fold],
+) -> Inputs:
+    """Pixels, or the stored outputs of the prefix where that pays or is asked for."""
+    from transfer.finetuning.suffix import divide
 
-    members = {FINETUNE_RESULT: as_json(result).encode()}
-    save_classifier(classifier, card, folder / FINETUNED, members)
-    write_json(folder / FINETUNE_RESULT, result)
-    fitted.save_csv(folder / "finetune-history.csv")
-    plot_history(fitted.history, folder / "finetune-history.png", best_epoch=fitted.best_epoch)
+    setup = stage.setup
+    reason = prefix.why_not(unfrozen.place, card.views, stage.augment)
+    if stage.prefix_cache and reason:
+        print(f"finetune: from pixels, since {reason}")
+    if stage.prefix_cache and not reason:
+        views = prefix.views_of(stage.augment)
+        backbone = classifier.get_layer("body").get_layer("backbone")
+        division = divide(backbone, unfrozen.place or "")
+        learned = sum(len(fold.learning) for fold in folds) / len(features)
+        passes = learned * stage.fit.epochs
+        worth = prefix.worth_of(classifier, division, features, views, passes)
+        if worth.saved > worth.made and prefix.fits(worth, setup.memory_budget):
+            print(f"finetune: {worth.in_words(division.place)}")
+            outputs = prefix.read_outputs(setup, features, division, views)
+            return StoredPrefix(classifier, division, card.pooling, outputs)
+    gib = setup.memory_budget
+    memory = gib * GIB if gib is not None else SHARE_OF_MEMORY * available_memory()
+    return Pixels(classifier, images, stage.augment, stage.fit.seed, int(memory))
 
 
-def _say(result: dict, folder: Path) -> None:
-    before, after = result["before"], result["after"]
-    print(
-        f"finetune: val accuracy {before['val_accuracy']:.4f} before, "
-        f"{after['val_accuracy']:.4f} after, in {result['seconds']:.1f} s, "
-        f"in {folder / FINETUNED}"
-    )
-    if rank(after) >= rank(before):
-        print(
-            "finetune: no better than the frozen backbone, so predict goes on with "
-            "classifier.keras; try more --epochs, another --learning-rate or --unfreeze"
+def _rate(trainings: Trainings, given: float | None, checkpoints: Checkpoints) -> float:
+    limit = checkpoints.limit()
+    if given is not None:
+        return given
+    rate = checkpoints.known("rate")
+    if rate is None:
+        rate = trainings.rate(limit)
+        checkpoints.remember("rate", rate)
+    print(f"finetune: learning rate {rate:.2g}, found by a short test")
+    return rate
+
+
+def _frozen_weights(classifier: "keras.Model") -> dict[str, np.ndarray]:
+    trained = {id(variable) for variable in classifier.trainable_variables}
+    return {
+        variable.path: np.array(variable)
+        for variable in classifier.weights
+        if id(variable) not in trained
+    }
+
+
+def _check_frozen(classifier: "keras.Model", before: dict[str, np.ndarray]) -> None:
+    """Makes sure that what was not to train is as before, statistics of norms above all."""
+    after = _frozen_weights(classifier)
+    changed = [path for path in before if not np.array_equal(before[path], after[path])]
+    if changed:
+        raise RuntimeError(
+            f"expected frozen weights to stay, {len(changed)} changed: {changed[:3]}"
         )
 
 
@@ -226,39 +271,3 @@ def load_rows_of(features: FeatureFile, setup: Setup) -> ImageSet:
             "run `transfer features` again"
         )
     return replace(images, split=split_of(features, setup.data))
-
-
-def _score(classifier: "keras.Model", val: ImageSet, engine: "KerasEngine") -> dict[str, float]:
-    from transfer.metrics import evaluate
-
-    probabilities = predict_images(classifier, val, "validating", engine=engine)
-    scores = evaluate(probabilities, val.labels, val.class_names, "val")
-    return {"val_accuracy": scores.accuracy, "val_loss": scores.loss}
-
-
-def _check_parity(before: dict[str, float], head: dict, precision: Precision) -> None:
-    print(
-        f"finetune: val accuracy {before['val_accuracy']:.4f} from pixels, "
-        f"{head['val_accuracy']:.4f} from cached features"
-        + ("" if precision == "float32" else f" of {precision}")
-    )
-    # The classifier computes in float32, so that coarser features may differ by more.
-    if precision == "float32" and abs(before["val_loss"] - head["val_loss"]) > PARITY:
-        raise InputError(
-            f"the classifier's validation loss is {before['val_loss']:.4f} from pixels and "
-            f"{head['val_loss']:.4f} from cached features; expected the same, so features and "
-            "pixels do not belong together: run `transfer head` again"
-        )
-
-
-def _forget_other_setups(checkpoints: Path, stage: FinetuneStage, head: dict) -> None:
-    # A checkpoint is gone on with only if every option is as it was.
-    wanted = json.dumps([asdict(stage), head], default=str, sort_keys=True)
-    marker = checkpoints / "setup.json"
-    if checkpoints.exists() and (not marker.exists() or marker.read_text() != wanted):
-        print("finetune: options differ from those of the interrupted run, starting anew")
-        shutil.rmtree(checkpoints)
-    elif checkpoints.exists():
-        print("finetune: going on after the last whole epoch of the interrupted run")
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    marker.write_text(wanted)

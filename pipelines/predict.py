@@ -78,15 +78,19 @@ def run(stage: PredictStage) -> list[dict]:
 
 
 def default_model(run_folder: Path) -> Path:
-    """The run's fine-tuned classifier where it beats the head in validation, else the head's.
+    """The run's fine-tuned classifier where it beat the frozen one, else the one with the head.
 
     Raises:
         InputError: If the run has none.
     """
     head = read_head(run_folder)
     tuned = read_finetuned(run_folder, head, "predict")
-    better = tuned is not None and rank(tuned["after"]) < rank(head)
+    better = tuned is not None and _rank(tuned["after"]) < _rank(tuned["before"])
     return run_folder / (FINETUNED if better else CLASSIFIER)
+
+
+def _rank(scores: dict[str, float]) -> tuple[float, float]:
+    return rank(scores, by="log_loss")
 
 
 def find_images(patterns: tuple[str, ...]) -> list[Path]:

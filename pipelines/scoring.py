@@ -1,6 +1,7 @@
 """Probabilities for images, batch by batch, and which of two scores is the better."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -35,7 +36,7 @@ def rank(scores: Mapping[str, Any], by: RankBy = "accuracy") -> tuple[float, flo
 def predict_images(
     classifier: "keras.Model",
     images: ImageSet,
-    description: str,
+    description: str | None,
     set_aside: list[BadImage] | None = None,
     engine: "KerasEngine | None" = None,
 ) -> np.ndarray:
@@ -44,7 +45,7 @@ def predict_images(
     Args:
         classifier: From `build_classifier` or `load_classifier`.
         images: Rows to classify.
-        description: What the progress bar says.
+        description: What the progress bar says; None shows none, inside another.
         set_aside: If given, images that cannot be decoded are added to it and left out.
         engine: From `engine_for`, of the same classifier; by default a new one.
 
@@ -60,7 +61,8 @@ def predict_images(
     engine = engine or engine_for(classifier, images)
     body, batch_size = classifier.get_layer("body"), _batch_size(images)
     outputs = []
-    with progress(description, len(images)) as update:
+    bar = progress(description, len(images)) if description else nullcontext(lambda done: None)
+    with bar as update:
         for batch, (output,) in engine.run(images.batches(batch_size, body.input_shape[1:3])):
             if batch.bad:
                 if set_aside is None:

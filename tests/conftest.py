@@ -16,13 +16,14 @@ LONGEST = (
     "pipelines/test_sweep.py",
     "pipelines/extracting/test_kills.py",
     "transfer/backbones/test_weights.py",
+    "pipelines/test_finetune.py",
     "pipelines/test_head.py",
     "transfer/backbones/test_views.py",
+    "transfer/finetuning/test_tuning.py",
     "transfer/heads/test_bank.py",
     "transfer/heads/test_bank_on_backends.py",
     "docs/test_examples.py",
     "pipelines/machine/test_parallel.py",
-    "transfer/finetuning/test_training.py",
 )
 """Files by the time that they take, down to some ten seconds; the order of the others is no
 matter."""

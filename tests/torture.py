@@ -1,4 +1,4 @@
-"""`make torture`: kills extractions at 60 instants, and flips bytes at random.
+"""`make torture`: kills extractions at 60 instants and fine-tunings at 20, flips bytes at random.
 
 Kills strike at a chosen event (see `tests.extractions`), at a time, or when a file has grown to
 some number of bytes, which leaves it torn in two. An extraction is killed up to three times before
@@ -19,7 +19,9 @@ import numpy as np
 
 from cache import CacheError, FeatureFile, verify
 from cache.parts import Part
+from pipelines.cli import main as command
 from pipelines.results import print_table
+from tests import tunings
 from tests.extractions import (
     NUM_ROWS,
     ROWS_PER_PART,
@@ -29,11 +31,16 @@ from tests.extractions import (
     check_finished,
     reference,
 )
+from tests.pipelines.small_runs import options
 
 SEED = 20
 KILLS = ((False, 24), (True, 36))
 """Whether a stub stands for the backbone, and how often such an extraction is killed."""
 FLIPS = 500
+TUNING_KILLS = {"run": 10, "chosen": 10}
+"""How often a fine-tuning is killed that validation images judge, and one that folds judge."""
+TUNING_EVENTS = {"run": 40, "chosen": 200}
+"""That either has, about."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +250,25 @@ def torture(fast: bool, count: int, rng: np.random.Generator) -> Counter:
     return tally
 
 
+def torture_tunings(rng: np.random.Generator) -> Iterator[list[object]]:
+    """Kills fine-tunings, one to three times each; all end as one that nobody disturbed."""
+    with TemporaryDirectory(prefix="torture-") as folder:
+        place = Path(folder)
+        tunings.textures(place / "photos")
+        trained = ["--hidden", "8", "--epochs", "2"]
+        for run, more in (("run", trained), ("chosen", [])):
+            assert command(["head", *options(place, "--run", run, *more)]) == 0
+            tunings.copied(place, run, f"{run}-head")
+            assert not tunings.strike(tunings.words(place, "--run", run, *tunings.PLAIN), 0)
+            tally, started = Counter[str](), time.monotonic()
+            while tally["kills"] < TUNING_KILLS[run]:
+                kills = rng.integers(1, TUNING_EVENTS[run], 1 + rng.integers(3))
+                tally += tunings.survive(place, run, kills.tolist())
+                tally["identical"] += 1
+            columns = ("kills", "struck too late", "identical")
+            yield [run, *(tally[column] for column in columns), round(time.monotonic() - started)]
+
+
 def main() -> None:
     """Tortures, and prints what was survived."""
     rng = np.random.default_rng(SEED)
@@ -256,6 +282,11 @@ def main() -> None:
         rows.append([backbone, *(tally[column] for column in columns), seconds])
         print(f"torture: {backbone}: {tally['kills']} kills in {seconds} s", flush=True)
     print_table("kills by stage, and the files that came of it", ["backbone", *columns, "s"], rows)
+    print_table(
+        "kills of fine-tunings, and the runs that came of them",
+        ["head", "kills", "struck too late", "identical", "s"],
+        list(torture_tunings(rng)),
+    )
     flips = {"of a part": flip_parts(FLIPS, rng), "of a sealed file": flip_sealed(FLIPS, rng)}
     outcomes = ["found", "found by verify alone", "harmless"]
     rows = [[what, *(tally[outcome] for outcome in outcomes)] for what, tally in flips.items()]

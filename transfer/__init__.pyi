@@ -22,7 +22,9 @@ from .extraction.extraction import build_extractor as build_extractor
 from .extraction.extraction import extract as extract
 from .extraction.keras_engine import KerasEngine as KerasEngine
 from .finetuning.augmentation import AugmentOptions as AugmentOptions
-from .finetuning.training import finetune as finetune
+from .finetuning.options import FinetuneOptions as FinetuneOptions
+from .finetuning.tuning import LossModel as LossModel
+from .finetuning.tuning import Tuner as Tuner
 from .finetuning.unfreezing import unfreeze as unfreeze
 from .heads.bank import Design as Design
 from .heads.bank import HeadBank as HeadBank

@@ -47,7 +47,11 @@ def check_layers(
             if layer is None or (option in given and table in of_stage):
                 continue
             flag = "--" + option.replace("_", "-")
-            fitting = "all and numbers fit" if option == "unfreeze" else f"{BLOCKS} and {TOP} fit"
+            fitting = (
+                "all, norm, head and blocks:N fit"
+                if option == "unfreeze"
+                else f"{BLOCKS} and {TOP} fit"
+            )
             cure = f"give {flag} for {asked.name}" if table in of_stage else "write a recipe for it"
             raise InputError(
                 f"{source}: [{table}] {key} names the layer {layer!r} of {own.name}, received "
@@ -57,7 +61,7 @@ def check_layers(
 
 def _layers(option: str, value: Any) -> Iterator[str]:
     """The layers that an option's value names, without words that mean some of any backbone."""
-    if option == "unfreeze" and value != "all" and not str(value).isdecimal():
+    if option == "unfreeze" and not re.fullmatch(r"auto|all|norm|head|(blocks:)?\d+", str(value)):
         yield value
     elif option in CUTS and isinstance(value, list):
         yield from (name for name in map(str, value) if name not in ("", BLOCKS, TOP))

@@ -17,7 +17,8 @@ from tests.benchmarks.engines import engines
 from tests.benchmarks.extraction import pipeline, storing
 from tests.benchmarks.heads import banks, head_training
 from tests.benchmarks.loop import epochs
-from tests.benchmarks.panel import panel
+from tests.benchmarks.panel import panel, tuned
+from tests.benchmarks.prefix import prefix
 from tests.benchmarks.recipes import recipes
 from tests.benchmarks.start import cold_and_warm, start
 from tests.benchmarks.store import store
@@ -37,7 +38,9 @@ SUBJECTS = {
     "logistic": lambda: [logistic_path(cifar.data())],
     "sweep": default_sweep,
     "recipes": recipes,
+    "prefix": prefix,
     "panel": panel,
+    "tuned": tuned,
 }
 
 

@@ -25,8 +25,12 @@ PANEL = ("aerial20", "cats-and-dogs", "dogs-vs-horses", "flowers5", "textures10"
 """Archives beside the project, where the variable PANEL names no folder of such."""
 REPETITIONS = 3
 STAGES = ("head", "sweep")
+TUNED = "finetune"
+"""After `head`, in its run."""
 ARTIFACTS = Path("artifacts") / "panel"
 BACKBONE = BackboneOptions("EfficientNetLite0", image_size=160, cut=("blocks",))
+SHARE_OF_ERRORS = 0.85
+"""Of the head's errors, those that `finetune` is to leave."""
 GAIN, SHARE_OF_LOSS = 0.005, 0.85
 """What `head` is to reach: accuracy above, and log loss as a share of, the better of both."""
 
@@ -56,6 +60,27 @@ def panel() -> list[dict]:
     ways = list(next(iter(scores.values())))
     _show(scores, ways)
     return [row for stage in STAGES for row in _compared(stage, scores)]
+
+
+def tuned() -> list[dict]:
+    """Runs `transfer head` and then `transfer finetune`, both with their defaults, on each folder.
+
+    Returns:
+        Rows of the table: of each folder the distance to the head in standard errors, and the
+        share of the head's errors and of its log loss that is left.
+    """
+    scores: dict[str, dict[str, list[Scores]]] = {}
+    for path in _paths():
+        ways = scores.setdefault(path.name.split(".")[0], {"head": [], TUNED: []})
+        for seed in range(REPETITIONS):
+            data = DataOptions(str(path), val_fraction=0.2, test_fraction=0.3, split_seed=seed)
+            ways["head"].append(_ours("head", data))
+            ways[TUNED].append(_fine_tuned(data))
+    if not scores:
+        print("bench: left out, no folder of the panel is at hand; give PANEL=folder")
+        return []
+    _show(scores, ["head", TUNED])
+    return list(_gains_of_tuning(scores))
 
 
 def _paths() -> list[Path]:
@@ -93,7 +118,22 @@ def _ours(stage: str, data: DataOptions) -> Scores:
     run_stage("features", *flags, log=log)
     seconds, _ = run_stage(stage, *flags, log=log)
     run_stage("evaluate", *flags, "--no-pictures", log=ARTIFACTS / f"{run}-evaluate.log")
-    test = json.loads((folder / "evaluation-test.json").read_text())["models"]["head"]
+    return _scores(folder, "head", seconds)
+
+
+def _fine_tuned(data: DataOptions) -> Scores:
+    """`transfer finetune` alone after `transfer head`; what `predict` would take."""
+    run = f"head-{Path(data.data).name}-{data.split_seed}"
+    flags = ["--artifacts", str(ARTIFACTS), "--run", run]
+    seconds, _ = run_stage("finetune", *flags, log=ARTIFACTS / f"{run}-finetune.log")
+    run_stage("evaluate", *flags, "--no-pictures", log=ARTIFACTS / f"{run}-evaluate.log")
+    folder = ARTIFACTS / "runs" / run
+    moved = (folder / "finetuned.keras").exists()
+    return _scores(folder, "finetuned" if moved else "head", seconds)
+
+
+def _scores(folder: Path, model: str, seconds: float) -> Scores:
+    test = json.loads((folder / "evaluation-test.json").read_text())["models"][model]
     return Scores(test["accuracy"], test["loss"], test["calibration_error"], seconds)
 
 
@@ -145,6 +185,24 @@ def _compared(stage: str, scores: dict[str, dict[str, list[Scores]]]) -> Iterato
     yield figure(f"{stage}: {SHARE_OF_LOSS} / its share of the log loss", SHARE_OF_LOSS / share, 1)
     worst = max(errors)
     yield figure(f"{stage}: 0.05 / the largest calibration error of a folder", 0.05 / worst, 1)
+
+
+def _gains_of_tuning(scores: dict[str, dict[str, list[Scores]]]) -> Iterator[dict]:
+    """Fine-tuning beside the head that it began with."""
+    before, after, losses = [], [], []
+    for name, ways in scores.items():
+        head, tuned = ways["head"], ways[TUNED]
+        before.append(1 - _mean(head, "accuracy"))
+        after.append(1 - _mean(tuned, "accuracy"))
+        losses.append(_mean(tuned, "loss") / _mean(head, "loss"))
+        error = np.sqrt(before[-1] * (1 - before[-1]) / _test_images(name) / REPETITIONS)
+        what = f"finetune on {name}: standard errors above the head's accuracy"
+        yield figure(what, (before[-1] - after[-1]) / max(error, 1e-9), -1)
+    share = statistics.fmean(after) / statistics.fmean(before)
+    yield figure(
+        f"finetune: {SHARE_OF_ERRORS} / its share of the errors", SHARE_OF_ERRORS / share, 1
+    )
+    yield figure("finetune: the head's log loss / its own", 1 / statistics.fmean(losses), 1)
 
 
 def _test_images(name: str) -> int:

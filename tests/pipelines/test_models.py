@@ -160,8 +160,9 @@ def test_where_there_is_no_head_it_is_said_how_to_train_one(tmp_path):
 
 
 def test_a_new_head_leaves_the_fine_tuned_model_of_the_old_one(trained, place, capsys):
-    tuning = ["--unfreeze", "1", "--epochs", "1", "--batch-size", "8"]
-    assert main(["finetune", *options(place, *tuning)]) == 0
+    members = {"finetune.json": json.dumps({"head_id": read_head(trained)["id"]}).encode()}
+    classifier, card = load_classifier(trained / "classifier.keras")
+    save_classifier(classifier, card, trained / "finetuned.keras", members)
     assert main(["head", *options(place, "--epochs", "1")]) == 0
     capsys.readouterr()
     assert main(["evaluate", *options(place, "--no-pictures")]) == 0

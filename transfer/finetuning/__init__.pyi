@@ -1,3 +1,5 @@
 from .augmentation import AugmentOptions as AugmentOptions
-from .training import finetune as finetune
+from .options import FinetuneOptions as FinetuneOptions
+from .tuning import LossModel as LossModel
+from .tuning import Tuner as Tuner
 from .unfreezing import unfreeze as unfreeze

@@ -150,6 +150,7 @@ def plot_changes(
     after: Sequence[str],
     path: Path,
     most: int = 12,
+    judged: int | None = None,
 ) -> Path:
     """Draws the images whose class fine-tuning got right, and those that it lost.
 
@@ -164,6 +165,7 @@ def plot_changes(
         after: What each is taken for now.
         path: Where the picture goes.
         most: Images of each kind that are drawn, the first ones; the headings count all.
+        judged: Images in all, where only those that changed are given.
 
     Returns:
         The path.
@@ -189,7 +191,9 @@ def plot_changes(
     figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06)
     both = int(np.sum((old != new) & (old != true) & (new != true)))
     others = f" ({both} more from wrong to wrong)" if both else ""
-    figure.suptitle(f"What fine-tuning changed among {len(images)} images{others}", fontsize=11)
+    figure.suptitle(
+        f"What fine-tuning changed among {judged or len(images)} images{others}", fontsize=11
+    )
     parts = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, (title, colour, rows) in zip(parts, kinds, strict=True):
         shown = rows[:most].tolist()

@@ -8,6 +8,9 @@ import numpy as np
 from transfer.backbones.options import BackboneOptions
 from transfer.backend.layers import leaf_layers
 from transfer.classifier import build_classifier
+from transfer.finetuning.image_batches import DecodedImages, ImageBatches
+from transfer.finetuning.tuning import Batches, LossModel, Tuner
+from transfer.finetuning.unfreezing import unfreeze
 from transfer.heads.building import build_head
 from transfer.heads.options import HeadOptions
 from transfer.images.imageset import ImageSet
@@ -51,3 +54,47 @@ def classifier(batch_norm=True, views=("identity",)):
 
 def batch_norms(model):
     return [layer for layer in leaf_layers(model) if "BatchNormalization" in type(layer).__name__]
+
+
+def seeded_classifier(**options):
+    """The same weights each time."""
+    keras.utils.set_random_seed(0)
+    return classifier(**options)
+
+
+def labels_for(batches, images, rows, options):
+    """Batches for a `LossModel` of what gives pixels, or stored outputs, of some rows."""
+    labels = images.labels[rows]
+    sure = np.eye(len(images.class_names), dtype=np.float32)[labels]
+    smoothing = options.label_smoothing
+    targets = (1 - smoothing) * sure + np.float32(smoothing / len(images.class_names))
+    weights = np.ones(len(rows), np.float32)
+    return Batches(batches, targets, weights, labels, options.batch_size)
+
+
+def tuner_of(model, which, options, steps=10, preparing=(), mixing=()):
+    """Trains a classifier on pixels."""
+    depths = unfreeze(model, which).depths
+    body = model.get_layer("body")
+    backbone, head = body.get_layer("backbone"), body.get_layer("head")
+    return Tuner(LossModel(body, preparing, mixing), backbone, head, depths, options, steps)
+
+
+def train_on_pixels(
+    model, images, options, folder, which="all", changes=(), mixing=(), report=None, tuner=None
+):
+    """Trains a classifier on the training images of a set, and leaves the averages in it."""
+    rows = np.flatnonzero(images.split == "train")
+    decoded = DecodedImages(images, (32, 32))
+    steps = -(-len(rows) // options.batch_size) * options.epochs
+    preparing = [*decoded.preparing_layers(), *changes]
+    tuner = tuner or tuner_of(model, which, options, steps, preparing, mixing)
+
+    def batches(epoch):
+        pixels = ImageBatches(decoded, rows, options.batch_size, options.seed, epoch)
+        return labels_for(pixels, images, rows, options)
+
+    more = {"report": report} if report else {}
+    trained = tuner.train(batches, options.learning_rate, folder, **more)
+    tuner.set_weights(trained.weights)
+    return tuner, trained
