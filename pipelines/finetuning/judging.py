@@ -10,7 +10,7 @@ import numpy as np
 from pipelines.finetuning.folds import Fold
 from pipelines.finetuning.inputs import Inputs
 from pipelines.finetuning.interrupted import Checkpoints
-from pipelines.progress import progress
+from pipelines.progress import estimate, progress
 from transfer.errors import InputError
 from transfer.finetuning.interpolation import SHARES, Step, between, choose_step, mean_move
 from transfer.finetuning.options import FinetuneOptions
@@ -135,15 +135,23 @@ class Trainings:
             DivergedError: If a training lost its way.
         """
         moves, histories, said = [], [], []
-        with progress("finetune", len(self._folds) * self.steps, "steps") as update:
+        total = len(self._folds) * self.steps
+        note = estimate("finetune", total, "steps")
+        with progress("finetune", total, "steps") as update:
             for number, fold in enumerate(self._folds):
                 start = self.start_of(fold)
                 self.tuner.set_weights(start)
-                self._check_start(fold, is_exact)
+                loss = self._check_start(fold, is_exact)
+                if not number:
+                    print(
+                        f"finetune: log loss {loss:.4f} from {self._inputs.in_words}, "
+                        f"{fold.loss:.4f} from cached features"
+                    )
                 done = number * self.steps
 
                 def report(step: int, scores: dict[str, float], done: int = done) -> None:
                     update(done + step, f"loss {scores['loss']:.3f}")
+                    note(done + step)
 
                 trained = self._train(number, fold, rate, checkpoints.of_fold(number), report)
                 moves.append((start, trained.weights))
@@ -162,15 +170,17 @@ class Trainings:
         accuracy = float((said.argmax(1) == labels).mean())
         return {"val_loss": cross_entropy(said, labels), "val_accuracy": accuracy}
 
-    def _check_start(self, fold: Fold, is_exact: bool) -> None:
-        # The classifier computes in float32, so that coarser features may differ by more.
+    def _check_start(self, fold: Fold, is_exact: bool) -> float:
+        """The loss of the start, which must be that of the head."""
         loss = self._scores(fold)["val_loss"]
+        # The classifier computes in float32, so that coarser features may differ by more.
         if is_exact and abs(loss - fold.loss) > PARITY:
             raise InputError(
                 f"the classifier's loss is {loss:.4f} from {self._inputs.in_words} and "
                 f"{fold.loss:.4f} from cached features; expected the same, so features and images "
                 "do not belong together: run `transfer head` again"
             )
+        return loss
 
     def _train(
         self,

@@ -165,9 +165,9 @@ def choose_again(
         InputError: If the features are too large for the memory now, or another is chosen.
     """
     known = head["chosen"]
-    asked = known["asked"]
-    cuts = tuple(known["could_see"])
-    made = choose(setup, features, split, cuts, asked["refit"], asked["thorough"])
+    asked = known.get("asked")  # an earlier version did not note it
+    cuts = tuple(known.get("could_see", ()))
+    made = choose(setup, features, split, cuts, **asked) if asked else None
     if made is None or abs(made.choice.chosen.loss - known["loss"]) > SAME:
         raise InputError(
             f"the head in {setup.run_folder} was chosen with other memory, or by another version: "

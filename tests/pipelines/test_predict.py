@@ -56,10 +56,11 @@ def keep(path, member, values):
     ("after", "chosen"),
     [
         (None, "classifier.keras"),
-        ((0.91, 0.4), "finetuned.keras"),
+        ((0.91, 0.4), "classifier.keras"),
         ((0.9, 0.29), "finetuned.keras"),
+        ((0.91, 0.3), "finetuned.keras"),
         ((0.9, 0.3), "classifier.keras"),
-        ((0.89, 0.1), "classifier.keras"),
+        ((0.89, 0.1), "finetuned.keras"),
     ],
 )
 def test_predict_takes_the_better_classifier(tmp_path, after, chosen):
@@ -67,6 +68,7 @@ def test_predict_takes_the_better_classifier(tmp_path, after, chosen):
     keep(tmp_path / "classifier.keras", "head.json", head)
     if after:
         scores = {"val_accuracy": after[0], "val_loss": after[1]}
-        tuned = {"head_id": "one", "after": scores}
+        before = {"val_accuracy": 0.9, "val_loss": 0.3}
+        tuned = {"head_id": "one", "before": before, "after": scores}
         keep(tmp_path / "finetuned.keras", "finetune.json", tuned)
     assert default_model(tmp_path) == tmp_path / chosen

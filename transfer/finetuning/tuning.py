@@ -173,7 +173,6 @@ class Tuner:
         self.variables = list(model.forward.trainable_variables)
         self.start = [np.array(variable) for variable in self.variables]
         self.options = options
-        self.num_outputs = int(model.forward.output_shape[-1])
         self._model, self._backbone = model, backbone
         factors = {path: options.depth_decay**depth for path, depth in depths.items()}
         wide = min(1.0, (1280 / max(1, int(np.prod(head.input_shape[1:])))) ** 0.5)

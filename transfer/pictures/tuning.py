@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TRAIN_COLOUR, VAL_COLOUR, START_COLOUR = figures.BLUE, figures.ORANGE, "#444444"
 CHOSEN_COLOUR = "#222222"
-MOST_COLUMNS, LEAST_COLUMNS = 6, 3
+MOST_COLUMNS, LEAST_COLUMNS = 6, 4
 CELL = 1.75
 """Inches of width that an image and the text below it have."""
 TEXT_SIZE = 8.5

@@ -145,15 +145,22 @@ def test_mixing_leaves_what_is_judged_alone():
 
 TRAIN = """
 import keras, numpy as np
+from transfer.backend.keras_private import allow_jit
 from transfer.finetuning.augmentation import AugmentOptions, augmentation_layers, mixing_layers
 
-options = AugmentOptions(erase=1.0, random_augment=2, mixup=1.0, cutmix=1.0)
+is_jax = keras.backend.backend() == "jax"
+operations = 0 if is_jax else 2  # XLA takes a minute for the eleven
+options = AugmentOptions(erase=1.0, random_augment=operations, mixup=1.0, cutmix=1.0)
 images, labels = keras.Input((16, 16, 3)), keras.Input((4,))
 x = images
-for layer in augmentation_layers(options, 0):
+changing, mixing = augmentation_layers(options, 0), mixing_layers(options, 0)
+if is_jax:
+    for layer in changing + mixing:
+        allow_jit(layer)
+for layer in changing:
     x = layer(x)
 data = {"images": x, "labels": labels}
-for layer in mixing_layers(options, 0):
+for layer in mixing:
     data = layer(data)
 
 class Distance(keras.layers.Layer):
