@@ -15,11 +15,10 @@ from pipelines.finetuning.inputs import Inputs, Pixels, StoredPrefix
 from pipelines.finetuning.interrupted import Checkpoints
 from pipelines.finetuning.judging import Trainings
 from pipelines.finetuning.saving import save
-from pipelines.finetuning.unfreezing import chosen_by_size
-from pipelines.machine.memory import available_memory
+from pipelines.finetuning.unfreezing import what_to_unfreeze
 from pipelines.models import CLASSIFIER, has_training_head, load_to_tune, read_head
 from pipelines.progress import waiting
-from pipelines.samples import GIB, SHARE_OF_MEMORY
+from pipelines.samples import memory_for
 from pipelines.setup import Setup, flags_for
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
@@ -77,7 +76,7 @@ def run(stage: FinetuneStage) -> dict:
         folds = folds_of(stage.setup, features, split, head)
         check_validation(len(folds[0].judging))
         classifier, card = _load(folder, head, folds)
-        stage = _resolved(stage, classifier, features)
+        stage = _resolved(stage, classifier)
         unfrozen = _unfreeze(classifier, stage.unfreeze)
         frozen = _frozen_weights(classifier)
         images = load_rows_of(features, stage.setup)
@@ -130,13 +129,11 @@ def _load(folder: Path, head: dict, folds: list[Fold]) -> "tuple[keras.Model, Cl
     return load_classifier(folder / CLASSIFIER)
 
 
-def _resolved(
-    stage: FinetuneStage, classifier: "keras.Model", features: FeatureFile
-) -> FinetuneStage:
+def _resolved(stage: FinetuneStage, classifier: "keras.Model") -> FinetuneStage:
     """The stage with what trains chosen, and why printed."""
     if stage.unfreeze != "auto":
         return stage
-    which, why = chosen_by_size(classifier, len(features))
+    which, why = what_to_unfreeze(classifier)
     print(f"finetune: --unfreeze {which}, {why}")
     return replace(stage, unfreeze=which)
 
@@ -163,6 +160,7 @@ def _inputs(
     from transfer.finetuning.suffix import divide
 
     setup = stage.setup
+    memory = memory_for(setup.memory_budget)
     reason = prefix.why_not(unfrozen.place, card.views, stage.augment)
     if stage.prefix_cache and reason:
         print(f"finetune: from pixels, since {reason}")
@@ -173,12 +171,10 @@ def _inputs(
         learned = sum(len(fold.learning) for fold in folds) / len(features)
         passes = learned * stage.fit.epochs
         worth = prefix.worth_of(classifier, division, features, views, passes)
-        if worth.saved > worth.made and prefix.fits(worth, setup.memory_budget):
+        if worth.saved > worth.made and worth.num_bytes <= memory:
             print(f"finetune: {worth.in_words(division.place)}")
             outputs = prefix.read_outputs(setup, features, division, views)
             return StoredPrefix(classifier, division, card.pooling, outputs)
-    gib = setup.memory_budget
-    memory = gib * GIB if gib is not None else SHARE_OF_MEMORY * available_memory()
     return Pixels(classifier, images, stage.augment, stage.fit.seed, int(memory))
 
 

@@ -22,6 +22,15 @@ LEAST_BUFFER = 2**24
 """Bytes, where nobody set a budget: with less, a full machine would read row by row."""
 
 
+def memory_for(budget: float | None) -> float:
+    """Bytes for what training reads.
+
+    Args:
+        budget: In GiB, or None for half of what is free.
+    """
+    return budget * GIB if budget is not None else SHARE_OF_MEMORY * available_memory()
+
+
 def read_samples(
     features: FeatureFile,
     groups: Sequence[np.ndarray],
@@ -39,7 +48,7 @@ def read_samples(
     Returns:
         One per group. Says so on standard output where they are left on disk.
     """
-    num_bytes = budget * GIB if budget is not None else SHARE_OF_MEMORY * available_memory()
+    num_bytes = memory_for(budget)
     row_bytes = features.dtype.itemsize * int(np.prod(features.joined_shape(cuts)))
     needed = row_bytes * sum(map(len, groups))
     if needed <= num_bytes:

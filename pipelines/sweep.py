@@ -40,11 +40,11 @@ from pipelines.sweeping.linear import Linear, Place, linear_heads
 from pipelines.sweeping.space import points_of, read_spaces
 from pipelines.sweeping.trials import Group, Trial, distinct, groups_of, option_kinds
 from transfer.backend.startup import import_keras
-from transfer.choosing.judged import standard_error
 from transfer.errors import InputError
 from transfer.heads.building import check_head
 from transfer.heads.fitting import Fitted, check_validation
 from transfer.heads.options import FitOptions, HeadOptions
+from transfer.metrics import standard_error
 
 if TYPE_CHECKING:
     import keras

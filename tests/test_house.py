@@ -25,7 +25,7 @@ ARROWS = {
     "transfer.heads": "errors backend metrics",
     "transfer.choosing": "errors metrics heads",
     "transfer.classifier": "errors backbones",
-    "transfer.finetuning": "errors backend images backbones heads",
+    "transfer.finetuning": "errors metrics backend images backbones heads",
     "transfer.extraction": "errors backend images backbones",
 }
 """Each room of `cache` and `transfer`, and the others that it may import. `pipelines` may import

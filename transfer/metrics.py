@@ -212,3 +212,8 @@ def _check_values(
             f"{probabilities.min():.4g} to {probabilities.max():.4g}, rows summing to "
             f"{sums.min():.4g} to {sums.max():.4g}: apply softmax to logits first"
         )
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of `(n,)` values; infinite for fewer than two."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.inf

@@ -8,8 +8,7 @@ import numpy as np
 
 from cache import FeatureFile
 from pipelines import features as features_stage
-from pipelines.machine.memory import available_memory, in_words
-from pipelines.samples import GIB, SHARE_OF_MEMORY
+from pipelines.machine.memory import in_words
 from pipelines.setup import Setup
 from transfer.errors import InputError
 from transfer.finetuning.augmentation import AugmentOptions
@@ -101,12 +100,6 @@ def worth_of(
     early_made = bool(division.early) and views != features.spec.views
     made = kept * (bool(division.late) + early_made)
     return Worth(4 * size * kept, made, round(len(features) * passes))
-
-
-def fits(worth: Worth, budget: float | None) -> bool:
-    """Whether the memory holds the outputs of a prefix."""
-    limit = budget * GIB if budget is not None else SHARE_OF_MEMORY * available_memory()
-    return worth.num_bytes <= limit
 
 
 def read_outputs(

@@ -26,7 +26,7 @@ def result_of(
     seconds: float,
 ) -> dict[str, Any]:
     """What `finetune.json` says."""
-    from transfer.finetuning.interpolation import error_of
+    from transfer.metrics import standard_error
 
     start = judged.steps[0]
     return {
@@ -35,7 +35,7 @@ def result_of(
         "folds": len(judged.histories),
         "before": _scores(start),
         "after": _scores(judged.chosen),
-        "loss_difference_error": error_of(judged.chosen.losses - start.losses),
+        "loss_difference_error": standard_error(judged.chosen.losses - start.losses),
         "share": judged.chosen.share,
         "temperature": judged.chosen.temperature,
         "learning_rate": judged.rate,
@@ -76,12 +76,12 @@ def say(judged: Judgement, result: dict[str, Any], folder: Path) -> None:
 
 
 def _rows(judged: Judgement) -> Iterator[list[object]]:
-    from transfer.finetuning.interpolation import error_of
+    from transfer.metrics import standard_error
 
     start = judged.steps[0]
     for step in judged.steps:
         gains = start.losses - step.losses
-        gain = f"{gains.mean():.4f} +- {error_of(gains):.4f}" if step.share else ""
+        gain = f"{gains.mean():.4f} +- {standard_error(gains):.4f}" if step.share else ""
         name = f"{step.share:.0%}" if step.share else "frozen"
         mark = " <" if step is judged.chosen else ""
         yield [name + mark, f"{step.hits.mean():.4f}", f"{step.losses.mean():.4f}", gain]
@@ -105,12 +105,17 @@ def draw(judged: Judgement, images: "ImageSet", folder: Path) -> None:
         images: Of all rows.
         folder: The run's.
     """
-    from transfer.finetuning.interpolation import error_of
+    from transfer.metrics import standard_error
     from transfer.pictures.tuning import plot_changes, plot_tuning
 
     start = judged.steps[0]
     way = [
-        (step.share, step.losses.mean(), error_of(step.losses - start.losses), step.hits.mean())
+        (
+            step.share,
+            step.losses.mean(),
+            standard_error(step.losses - start.losses),
+            step.hits.mean(),
+        )
         for step in judged.steps
     ]
     plot_tuning(

@@ -231,7 +231,7 @@ def show(chosen: Chosen) -> None:
 
 
 def _cells(head: "Judged") -> list[object]:
-    from transfer.choosing.judged import standard_error
+    from transfer.metrics import standard_error
 
     return [
         head.name,
@@ -272,7 +272,7 @@ def new_head(setup: Setup, features: FeatureFile, split: np.ndarray, chosen: Cho
 
 def _notes(made: Chosen) -> dict[str, Any]:
     """What `head.json` says of the choice."""
-    from transfer.choosing.judged import standard_error
+    from transfer.metrics import standard_error
 
     choice, chosen = made.choice, made.choice.chosen
     return {

@@ -281,7 +281,7 @@ def _score(group: Group, plan: Plan, banks: Sequence["HeadBank"], index: int) ->
 
 def _error(scores: np.ndarray) -> float | None:
     """Standard error of the mean of `(folds, seeds)` scores."""
-    from transfer.choosing.judged import standard_error
+    from transfer.metrics import standard_error
 
     parts = scores.mean(1) if len(scores) > 1 else scores[0]
     return standard_error(parts) if len(parts) > 1 and np.isfinite(parts).all() else None

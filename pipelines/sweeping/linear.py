@@ -137,7 +137,7 @@ def linear_head(place: Place, refit: bool) -> Linear | None:
 
 
 def _score(head: "Judged", features_in_words: str) -> LinearScore:
-    from transfer.choosing.judged import standard_error
+    from transfer.metrics import standard_error
 
     details: list[Any] = [head.name]
     details += [] if head.transform == "none" else [head.transform]

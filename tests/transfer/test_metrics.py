@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
 
-from transfer.metrics import calibration_error, evaluate, most_confused
+from transfer.metrics import calibration_error, evaluate, most_confused, standard_error
 
 ANIMALS = ("cat", "dog", "horse")
 
@@ -195,3 +196,9 @@ def test_calibration_error_counts_bins_by_their_images():
     probabilities = np.array([[0.9, 0.1]] * 3 + [[0.6, 0.4]])
     labels = np.array([0, 0, 1, 1])
     assert calibration_error(probabilities, labels) == pytest.approx((3 * 0.9 - 2 + 0.6) / 4)
+
+
+def test_the_error_is_that_of_a_mean():
+    values = np.random.default_rng(0).gamma(2.0, size=37)
+    assert standard_error(values) == pytest.approx(stats.sem(values))
+    assert standard_error(values[:1]) == np.inf

@@ -5,7 +5,7 @@ whose layers bear them, also one that was cut or read from a file and forgot its
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -75,7 +75,7 @@ def blocks_of(model: "keras.Model") -> tuple[Block, ...]:
     taken = {name for name, before in sources.items() if not before}
     blocks = []
     for name, end in ends.items():
-        members = _needed(end, sources) - taken
+        members = needed_for(end, sources) - taken
         taken |= members
         ordered = tuple(one for one in sources if one in members)
         blocks.append(Block(name, ordered, end if end in leading else None))
@@ -160,11 +160,18 @@ def _named(names: list[str]) -> Iterator[tuple[str, str]]:
             yield name, "".join(filter(None, found.groups()))
 
 
-def _needed(name: str, sources: dict[str, tuple[str, ...]]) -> set[str]:
-    """An operation and all that it is computed from."""
-    found, waiting = set(), [name]
+def needed_for(name: str, sources: Mapping[str, tuple[str, ...]], until: str = "") -> set[str]:
+    """Names an operation and all that it is computed from.
+
+    Args:
+        name: Of the operation.
+        sources: From `sources_of`.
+        until: One behind which nothing is looked at.
+    """
+    found: set[str] = set()
+    waiting = [name]
     while waiting:
         if (one := waiting.pop()) not in found:
             found.add(one)
-            waiting.extend(sources[one])
+            waiting.extend(sources[one] if one != until else ())
     return found

@@ -17,8 +17,9 @@ QUICK = (
     keras.layers.Add,
     keras.layers.Concatenate,
     keras.layers.ZeroPadding2D,
+    keras.layers.BatchNormalization,
 )
-"""Layers that compute in bfloat16; norms compute in float32 whatever their policy says."""
+"""Layers that compute in bfloat16; norms only give it, they compute in float32 all the same."""
 
 
 @contextmanager
@@ -35,16 +36,11 @@ def mixed_precision(model: keras.Model, wanted: bool | None = None) -> Iterator[
     if wanted is None:
         wanted = has_accelerator()
     layers = [layer for layer in leaf_layers(model) if isinstance(layer, QUICK)] if wanted else []
-    norms = [
-        layer
-        for layer in leaf_layers(model)
-        if wanted and isinstance(layer, keras.layers.BatchNormalization)
-    ]
-    before = [layer.dtype_policy for layer in layers + norms]
-    for layer in layers + norms:
+    before = [layer.dtype_policy for layer in layers]
+    for layer in layers:
         layer.dtype_policy = "mixed_bfloat16"
     try:
         yield
     finally:
-        for layer, policy in zip(layers + norms, before, strict=True):
+        for layer, policy in zip(layers, before, strict=True):
             layer.dtype_policy = policy

@@ -14,6 +14,7 @@ from transfer.choosing.paths import Fitted, losses_of, probabilities_of
 from transfer.choosing.problems import Problem
 from transfer.choosing.standardising import Standardised
 from transfer.heads.transforms import Transform
+from transfer.metrics import standard_error
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +99,6 @@ class Judged:
         """Whether its loss is above another's by at most the standard error of the difference."""
         differences = self.losses - best.losses
         return bool(differences.mean() <= standard_error(differences))
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Of the mean of `(n,)` values; infinite for fewer than two."""
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.inf
 
 
 def single(member: Member, num_cuts: int, labels: np.ndarray) -> Judged:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from transfer.errors import InputError
+from transfer.errors import InputError, check_range
 
 if TYPE_CHECKING:
     import keras
@@ -41,11 +41,7 @@ class AugmentOptions:
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
-        for name in ("shift", "crop", "colour"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(
-                    f"--{name} expects a share from 0 up to 1, received {getattr(self, name)}"
-                )
+        check_range(self, "a share from 0 up to 1", "shift", "crop", "colour")
         if not 0 <= self.erase <= 1:
             raise InputError(f"--erase expects a share from 0 to 1, received {self.erase}")
         if not 0 <= self.random_augment <= MOST_OPERATIONS:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from transfer.metrics import standard_error
+
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the way from the start to the end."""
 
@@ -72,11 +74,6 @@ def choose_step(steps: Sequence[Step]) -> Step:
     best = min(steps, key=lambda step: step.losses.mean())
     for step in steps:
         differences = step.losses - best.losses
-        if differences.mean() <= max(NEGLIGIBLE, error_of(differences)):
+        if differences.mean() <= max(NEGLIGIBLE, standard_error(differences)):
             return step
     return best
-
-
-def error_of(values: np.ndarray) -> float:
-    """Standard error of the mean of `(n,)` values; infinite for fewer than two."""
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.inf

@@ -64,7 +64,7 @@ class ScheduledAdam(keras.optimizers.Adam):
         """
         for variable in self.variables:
             variable.assign(ops.zeros(variable.shape, variable.dtype))
-        values = (highest, steps, max(1, round(warmup * steps)), decades)
+        values = (highest, steps, _rising_steps(warmup, steps), decades)
         for variable, value in zip(self._schedule.values(), values, strict=True):
             variable.assign(value)
 
@@ -78,22 +78,25 @@ class ScheduledAdam(keras.optimizers.Adam):
     def _rate(self) -> Any:
         done = ops.cast(self.iterations, "float32")
         highest, steps, warmup, decades = self._schedule.values()
-        rising = (done + 1) / warmup
-        progress = (done - warmup) / ops.maximum(steps - warmup, 1.0)
-        falling = (1 + ops.cos(math.pi * ops.clip(progress, 0.0, 1.0))) / 2
-        cosine = ops.where(done < warmup, rising, falling)
         power = ops.power(10.0, decades * (done / ops.maximum(steps - 1, 1.0) - 1))
-        return highest * ops.where(decades > 0, power, cosine)
+        return highest * ops.where(decades > 0, power, _share_of(ops, done, steps, warmup))
 
     def averages(self) -> list[np.ndarray]:
         """The running averages of the variables, in their order."""
         return [np.array(average) for average in running_averages(self)]
 
 
-def rate_at(step: int, highest: float, steps: int, warmup: float) -> float:
-    """What the schedule without decades gives at a step, counted from 0."""
-    rising = max(1, round(warmup * steps))
-    if step < rising:
-        return highest * (step + 1) / rising
-    progress = min(1.0, (step - rising) / max(1, steps - rising))
-    return highest * (1 + math.cos(math.pi * progress)) / 2
+def rates_at(at: np.ndarray, highest: float, steps: int, warmup: float) -> np.ndarray:
+    """What the schedule without decades gives at steps, counted from 0; float64."""
+    return highest * _share_of(np, at, steps, _rising_steps(warmup, steps))
+
+
+def _rising_steps(warmup: float, steps: int) -> int:
+    return max(1, round(warmup * steps))
+
+
+def _share_of(functions: Any, step: Any, steps: Any, rising: Any) -> Any:
+    """The share of the highest rate, by the functions of numpy, or of Keras for its tensors."""
+    progress = (step - rising) / functions.maximum(steps - rising, 1)
+    falling = (1 + functions.cos(math.pi * functions.clip(progress, 0.0, 1.0))) / 2
+    return functions.where(step < rising, (step + 1) / rising, falling)

@@ -1,10 +1,9 @@
 """How a classifier is fine-tuned."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from transfer.errors import InputError
+from transfer.errors import check_range
 
 
 @dataclass(frozen=True)
@@ -40,24 +39,7 @@ class FinetuneOptions:
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
-        for name in ("epochs", "batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"--{name.replace('_', '-')} expects at least 1, received {getattr(self, name)}"
-                )
-        for name in ("learning_rate", "clip", "depth_decay"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(
-                    f"--{name.replace('_', '-')} expects more than 0, received {value}"
-                )
-        for name in ("weight_decay", "head_rate", "seed"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise InputError(f"--{name.replace('_', '-')} expects at least 0, received {value}")
-        for name in ("warmup", "label_smoothing"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise InputError(
-                    f"--{name.replace('_', '-')} expects a share from 0 up to 1, received {value}"
-                )
+        check_range(self, "at least 1", "epochs", "batch_size", "accumulate")
+        check_range(self, "more than 0", "learning_rate", "clip", "depth_decay")
+        check_range(self, "at least 0", "weight_decay", "head_rate", "seed")
+        check_range(self, "a share from 0 up to 1", "warmup", "label_smoothing")

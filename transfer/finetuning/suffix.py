@@ -1,10 +1,9 @@
 """Dividing a classifier: a frozen prefix, whose outputs can be kept, and a suffix that trains."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from transfer.backbones.blocks import sources_of
+from transfer.backbones.blocks import needed_for, sources_of
 from transfer.backbones.cuts import pool
 from transfer.errors import InputError
 
@@ -40,32 +39,14 @@ def divide(backbone: "keras.Model", place: str) -> Division:
     sources = sources_of(backbone)
     images = {name for name, read in sources.items() if not read}
     others = [name for name in backbone.output_names if name != place]
-    late = [name for name in others if place in _needed(sources, name)] if place else []
+    late = [name for name in others if place in needed_for(name, sources)] if place else []
     for name in late:
-        if images & _needed(sources, name, place):
+        if images & needed_for(name, sources, place):
             raise InputError(
                 f"a prefix expects a layer that all paths to {name} run through, received {place}"
             )
     early = [name for name in backbone.output_names if name not in late]
     return Division(place, tuple(early), tuple(late))
-
-
-def _needed(sources: Mapping[str, tuple[str, ...]], name: str, until: str = "") -> set[str]:
-    """Names of the operations that one is computed from, itself among them.
-
-    Args:
-        sources: Names of what each operation reads.
-        name: Of the operation.
-        until: One behind which nothing is looked at.
-    """
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        if (one := waiting.pop()) in found:
-            continue
-        found.add(one)
-        waiting += sources[one] if one != until else ()
-    return found
 
 
 def suffix_model(classifier: "keras.Model", division: Division, pooling: str) -> "keras.Model":

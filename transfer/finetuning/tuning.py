@@ -15,13 +15,11 @@ from keras import ops
 from transfer.backend.keras_private import allow_jit
 from transfer.backend.mixed import mixed_precision
 from transfer.errors import InputError
-from transfer.finetuning.optimizer import ScheduledAdam, rate_at
+from transfer.finetuning.optimizer import ScheduledAdam, rates_at
 from transfer.finetuning.options import FinetuneOptions
+from transfer.metrics import SMALLEST_PROBABILITY
 
-SMALLEST = 1e-7
-"""Probability below which none is taken to be, as in Keras's cross-entropies."""
-
-EXPLODED = -0.75 * float(np.log(SMALLEST))
+EXPLODED = -0.75 * float(np.log(SMALLEST_PROBABILITY))
 """Mean loss, nats, with which three of four images are given no chance: that is no training."""
 
 Report = Callable[[int, dict[str, float]], None]
@@ -99,7 +97,7 @@ class LossModel(keras.Model):
         probabilities = self.forward(images, training=False)
         if probabilities.shape[-1] == 1:
             probabilities = ops.concatenate([1 - probabilities, probabilities], axis=-1)
-        logs = ops.log(ops.clip(probabilities, SMALLEST, 1.0))
+        logs = ops.log(ops.clip(probabilities, SMALLEST_PROBABILITY, 1.0))
         self.add_loss(ops.mean(-ops.sum(targets * logs, axis=-1) * inputs["weights"]))
         return probabilities
 
@@ -328,18 +326,18 @@ class _Epochs(keras.callbacks.Callback):
         self._tuner.set_weights(self._tuner.averages())
         scores = {name: float(value) for name, value in logs.items()} | self._validate()
         self._tuner.set_weights(weights)
-        scores["learning_rate"] = self._rate_at(self._step - 1)
+        scores["learning_rate"] = float(self._rates(self._step)[-1])
         for name, value in scores.items():
             self._history.setdefault(name, []).append(value)
         self._state.save(self._history)
 
-    def _rate_at(self, step: int) -> float:
+    def _rates(self, end: int) -> np.ndarray:
+        """Of the steps before one, `(end,)`."""
         options = self._tuner.options
-        steps = self._steps * options.epochs // options.accumulate
-        return rate_at(step // options.accumulate, self._rate, max(1, steps), options.warmup)
+        steps = max(1, self._steps * options.epochs // options.accumulate)
+        return rates_at(np.arange(end) // options.accumulate, self._rate, steps, options.warmup)
 
     def _check(self, loss: float) -> None:
         """Stops a training that has lost its way."""
         if not (np.isfinite(loss) and loss < EXPLODED):
-            highest = max(self._rate_at(step) for step in range(self._step + 1))
-            raise DivergedError(self._step + 1, highest, loss)
+            raise DivergedError(self._step + 1, float(self._rates(self._step + 1).max()), loss)

@@ -44,7 +44,7 @@ def unfreeze(classifier: keras.Model, which: str) -> Unfrozen:
     """
     body = classifier.get_layer("body")
     backbone, head = body.get_layer("backbone"), body.get_layer("head")
-    path = keras.Model(backbone.input, backbone.outputs[-1])  # to the last of the cuts
+    path = path_to_head(classifier)
     blocks = blocks_of(path)
     names = [layer.name for layer in backbone.layers]
     first = 0 if which == "norm" else _first(which, names, blocks)
@@ -59,6 +59,12 @@ def unfreeze(classifier: keras.Model, which: str) -> Unfrozen:
         _in_words(which, blocks, set(names[first:])),
         _depths(backbone, blocks),
     )
+
+
+def path_to_head(classifier: keras.Model) -> keras.Model:
+    """A classifier's backbone up to the last of its cuts, that one alone."""
+    backbone = classifier.get_layer("body").get_layer("backbone")
+    return keras.Model(backbone.input, backbone.outputs[-1])
 
 
 def _first(which: str, names: list[str], blocks: tuple[Block, ...]) -> int:

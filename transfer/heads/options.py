@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from transfer.errors import InputError
+from transfer.errors import InputError, check_range
 
 
 @dataclass(frozen=True)
@@ -93,25 +93,14 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
-        for name in ("epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} expects at least 1, received {value}")
-        rate = self.learning_rate
-        if rate is not None and not 0 < rate < math.inf:
-            raise InputError(f"--learning-rate expects more than 0, received {rate}")
-        for name in ("warmup_epochs", "weight_decay", "seed"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise InputError(f"--{name.replace('_', '-')} expects at least 0, received {value}")
+        check_range(self, "at least 1", "epochs", "batch_size", "patience")
+        check_range(self, "more than 0", "learning_rate")
+        check_range(self, "at least 0", "warmup_epochs", "weight_decay", "seed")
         if not 0 < self.decay <= 1:
             raise InputError(f"--decay expects a factor above 0 and up to 1, received {self.decay}")
-        for name in ("label_smoothing", "momentum", "beta_1", "beta_2"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise InputError(
-                    f"--{name.replace('_', '-')} expects a share from 0 up to 1, received {value}"
-                )
+        check_range(
+            self, "a share from 0 up to 1", "label_smoothing", "momentum", "beta_1", "beta_2"
+        )
 
     @property
     def without_effect(self) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from transfer.finetuning.interpolation import (
     Step,
     between,
     choose_step,
-    error_of,
     mean_move,
 )
 
@@ -47,12 +46,6 @@ def test_the_mean_of_moves_is_that_of_differences():
     for number, found in enumerate(mean_move(iter(moves))):
         expected = np.mean([end[number] - start[number] for start, end in moves], axis=0)
         np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_the_error_is_that_of_a_mean():
-    values = np.random.default_rng(0).gamma(2.0, size=37)
-    assert error_of(values) == pytest.approx(stats.sem(values))
-    assert error_of(values[:1]) == np.inf
 
 
 @settings(max_examples=200, deadline=None)

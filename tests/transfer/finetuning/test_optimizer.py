@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from transfer.finetuning.optimizer import ScheduledAdam, rate_at
+from transfer.finetuning.optimizer import ScheduledAdam, rates_at
 
 STEPS, WARMUP, HIGHEST, DECAY, CLIP, AVERAGING = 20, 0.2, 0.05, 0.3, 1.0, 0.8
 SHAPES = {"kernel": (3, 4), "bias": (4,), "far": (2, 5)}
@@ -71,7 +71,7 @@ def test_steps_are_those_of_adam_with_decay_clipping_factors_and_schedule():
     assert min(norms) < CLIP < max(norms)
     optimizer, variables = made(start)
     optimizer.schedule(HIGHEST, STEPS, WARMUP)
-    rates = [rate_at(step, HIGHEST, STEPS, WARMUP) for step in range(STEPS)]
+    rates = rates_at(np.arange(STEPS), HIGHEST, STEPS, WARMUP)
     seen = adam(start, gradients, rates)
     for each, (values, averages) in zip(gradients, seen, strict=True):
         found = run(optimizer, variables, [each])
@@ -82,13 +82,13 @@ def test_steps_are_those_of_adam_with_decay_clipping_factors_and_schedule():
 
 
 def test_the_rate_rises_and_falls_as_a_cosine():
-    rates = [rate_at(step, 2.0, 10, 0.2) for step in range(11)]
+    rates = rates_at(np.arange(11), 2.0, 10, 0.2).tolist()
     assert rates[:2] == [1.0, 2.0]
     cosine = 1 + np.cos(np.pi * np.arange(9) / 8)
     np.testing.assert_allclose(rates[2:], cosine, atol=1e-12)
-    assert rate_at(99, 2.0, 10, 0.2) == 0
-    assert rate_at(0, 2.0, 10, 0.0) == 2.0, "a step of warming up at least, and no division by it"
-    assert rate_at(0, 2.0, 1, 0.0) == 2.0
+    assert rates_at(99, 2.0, 10, 0.2) == 0
+    assert rates_at(0, 2.0, 10, 0.0) == 2.0, "a step of warming up at least, and no division by it"
+    assert rates_at(0, 2.0, 1, 0.0) == 2.0
 
 
 def test_the_rate_rises_by_powers_of_ten_when_asked():
@@ -113,7 +113,7 @@ def test_two_accumulated_batches_are_one_step_of_both():
     for one, other in zip(first, start, strict=True):
         np.testing.assert_array_equal(one, other.astype(np.float32), "half a step moves nothing")
     found = run(optimizer, variables, halves[1:])
-    rates = [rate_at(step, HIGHEST, STEPS, WARMUP) for step in range(STEPS)]
+    rates = rates_at(np.arange(STEPS), HIGHEST, STEPS, WARMUP)
     for one, other in zip(found, adam(start, wholes, rates)[-1][0], strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
