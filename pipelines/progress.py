@@ -87,7 +87,10 @@ def estimate(description: str, total: int, unit: str = "images") -> Callable[[in
             left = (total - done) / speed
             if left >= WORTH_SAYING:
                 minutes = f"{left / 60:,.1f} minutes"
-                print(f"{description}: {speed:,.0f} {unit}/s, about {minutes} left", flush=True)
+                digits = 0 if speed >= 10 else 1
+                print(
+                    f"{description}: {speed:,.{digits}f} {unit}/s, about {minutes} left", flush=True
+                )
 
     return note
 

@@ -143,9 +143,10 @@ class Trainings:
                 self.tuner.set_weights(start)
                 loss = self._check_start(fold, is_exact)
                 if not number:
+                    first = "in the first fold " if len(self._folds) > 1 else ""
                     print(
-                        f"finetune: log loss {loss:.4f} from {self._inputs.in_words}, "
-                        f"{fold.loss:.4f} from cached features"
+                        f"finetune: starts {first}at log loss {loss:.4f} from "
+                        f"{self._inputs.in_words}, {fold.loss:.4f} from cached features"
                     )
                 done = number * self.steps
 
