@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raised by every change that alters feature values or the file's layout."""
 
 
@@ -22,6 +22,7 @@ class FeatureSpec:
         data: Content digest of the source of images, hex.
         limit_per_class: First N images of each class of each given split, or None for all.
         bad_images: `"stop"` or `"skip"`: `skip` leaves undecodable rows out of the file.
+        decoding: How files become pixels: its version, window and page.
         backbone: Name of the architecture.
         weights: Digest of the backbone's weights.
         alpha: Width multiplier of the backbone.
@@ -40,6 +41,7 @@ class FeatureSpec:
     data: str
     limit_per_class: int | None
     bad_images: str
+    decoding: str
     backbone: str
     weights: str
     alpha: float

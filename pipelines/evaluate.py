@@ -169,13 +169,13 @@ def _draw(
     confusion: np.ndarray,
 ) -> None:
     from transfer.pictures.architecture import plot_architecture
-    from transfer.pictures.predictions import plot_confusion, plot_predictions
+    from transfer.pictures.predictions import TILE, plot_confusion, plot_predictions
 
     plot_confusion(confusion, images.class_names, folder / f"confusion-{ending}.png", title)
     plot_architecture(classifier, folder / f"architecture-{ending}.png")
     best = probabilities.argmax(1)
     plot_predictions(
-        [images.read(row) for row in range(len(images))],
+        [images.read(row, TILE) for row in range(len(images))],
         [images.class_names[label] for label in images.labels],
         [images.class_names[index] for index in best],
         probabilities.max(1),

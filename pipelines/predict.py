@@ -17,7 +17,7 @@ from pipelines.setup import Setup
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
 from transfer.images.archives import FolderFiles
-from transfer.images.decoding import SUFFIXES, BadImage
+from transfer.images.decoding import SUFFIXES, BadImage, Decoding
 from transfer.images.imageset import ImageSet
 
 
@@ -55,7 +55,7 @@ def run(stage: PredictStage) -> list[dict]:
     from transfer.classifier import load_classifier, top_classes
 
     classifier, card = load_classifier(stage.model or default_model(stage.setup.run_folder))
-    images = unlabelled(paths)
+    images = unlabelled(paths, Decoding(card.window, card.page))
     bad: list[BadImage] = []
     skip = stage.setup.data.bad_images == "skip"
     probabilities = predict_images(
@@ -121,7 +121,7 @@ def _files(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
 
 
-def unlabelled(paths: list[Path]) -> ImageSet:
+def unlabelled(paths: list[Path], decoding: Decoding) -> ImageSet:
     """An image set over single files, without labels."""
     names = [str(path) for path in paths]
     return ImageSet(
@@ -131,6 +131,7 @@ def unlabelled(paths: list[Path]) -> ImageSet:
         split=np.full(len(names), "test"),
         source=FolderFiles(Path(), names),
         members=np.arange(len(names)),
+        decoding=decoding,
     )
 
 

@@ -141,6 +141,7 @@ class Setup:
             data=digest(self.data, self.file_index(self.data.data)),
             limit_per_class=self.data.limit_per_class,
             bad_images=self.data.bad_images,
+            decoding=self.data.decoding.in_words(),
             backbone=backbone.name,
             weights=weights_digest(self.backbone, self.file_index(self.backbone.weights)),
             alpha=self.backbone.alpha,

@@ -42,6 +42,9 @@ class ClassifierCard:
         pooling: How each cut became a vector.
         views: How the head sees each image, see `transfer.backbones.views`; their probabilities
             are averaged.
+        window: Which values of grey images of more than 8 bits became black and white before the
+            model saw them, see `transfer.images.levels`; what is given to it is to be made so, too.
+        page: Which image of files with several pages, from 1.
     """
 
     class_names: tuple[str, ...]
@@ -50,6 +53,8 @@ class ClassifierCard:
     cuts: tuple[str, ...]
     pooling: str
     views: tuple[str, ...] = ("identity",)
+    window: str = "full"
+    page: int = 1
 
 
 def build_classifier(

@@ -106,6 +106,7 @@ def draw(judged: Judgement, images: "ImageSet", folder: Path) -> None:
         folder: The run's.
     """
     from transfer.metrics import standard_error
+    from transfer.pictures.predictions import TILE
     from transfer.pictures.tuning import plot_changes, plot_tuning
 
     start = judged.steps[0]
@@ -134,7 +135,7 @@ def draw(judged: Judgement, images: "ImageSet", folder: Path) -> None:
     rows = judged.rows[changed]
     names = np.array(images.class_names)
     plot_changes(
-        [images.read(int(row)) for row in rows],
+        [images.read(int(row), TILE) for row in rows],
         names[images.labels[rows]].tolist(),
         names[before[changed]].tolist(),
         names[after[changed]].tolist(),

@@ -194,6 +194,8 @@ def export(
         cuts=cuts,
         pooling=options.pooling,
         views=options.views,
+        window=setup.data.window,
+        page=setup.data.page,
     )
     with waiting("exporting the classifier"):
         backbone = cut_backbone(build_backbone(options), cuts)

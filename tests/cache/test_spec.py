@@ -16,6 +16,7 @@ SPEC = FeatureSpec(
     data="0" * 64,
     limit_per_class=None,
     bad_images="stop",
+    decoding="1, window full, page 1",
     backbone="MobileNetV2",
     weights="1" * 64,
     alpha=0.35,
@@ -28,12 +29,13 @@ SPEC = FeatureSpec(
     precision="float32",
     dtype="float32",
     keras="3.15",
-    format_version=3,
+    format_version=4,
 )
 OTHER = {
     "data": "2" * 64,
     "limit_per_class": 5,
     "bad_images": "skip",
+    "decoding": "1, window minmax, page 1",
     "backbone": "InceptionV3",
     "weights": "3" * 64,
     "alpha": 1.0,
@@ -46,13 +48,13 @@ OTHER = {
     "precision": "bfloat16",
     "dtype": "float16",
     "keras": "3.16",
-    "format_version": 4,
+    "format_version": 5,
 }
 
 
 def test_key_is_pinned():
     # A release that changes this digest would silently orphan everybody's features.
-    assert SPEC.key == "f1e84ef4c7a7fab4caee44570ac5578586bd716a0934ab244e1715717a10f25a"
+    assert SPEC.key == "2fdd7afcf2ba22e16d0268399ba4d4b95d20df79cf56f49e08d0fad096a950e1"
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(FeatureSpec)])

@@ -33,6 +33,8 @@ def setup(tmp_path):
 
 CHANGES = {
     "limit": lambda s: replace(s, data=replace(s.data, limit_per_class=1)),
+    "window": lambda s: replace(s, data=replace(s.data, window="0:4095")),
+    "page": lambda s: replace(s, data=replace(s.data, page=2)),
     "bad images": lambda s: replace(s, data=replace(s.data, bad_images="skip")),
     "backbone": lambda s: replace(s, backbone=replace(s.backbone, backbone="MobileNet")),
     "alpha": lambda s: replace(s, backbone=replace(s.backbone, alpha=0.5)),

@@ -116,7 +116,7 @@ def _calibration(images: ImageSet, image_size: tuple[int, int]) -> np.ndarray:
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, CALIBRATION_IMAGES).astype(int))]
     found = [
         resize(image, image_size)
-        for _, image in images.subset(rows).stream()
+        for _, image in images.subset(rows).stream(wanted=image_size)
         if not isinstance(image, BadImage)
     ]
     if not found:

@@ -63,7 +63,7 @@ class DecodedImages:
         return chosen
 
     def _decode(self, row: int) -> np.ndarray:
-        image = self._images.read(row)
+        image = self._images.read(row, self._image_size)
         if self._native is not None:
             return image
         return np.rint(resize(image, self._image_size)).astype(np.uint8)

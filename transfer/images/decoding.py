@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+from transfer.errors import InputError
+from transfer.images.dicom import decode_dicom, dicom_size, is_dicom
+from transfer.images.levels import check_window, to_bytes
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".dcm")
 """Names of image files end so, in any case."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 # Source: EXIF 2.3, tag 0x0112; the same table as PIL.ImageOps.exif_transpose, which is not
 # used because it also rewrites the whole EXIF block and fails on the odd ones of real photographs.
@@ -26,6 +32,43 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+
+
+VERSION = 1
+"""Raised by every change of what pixels a file decodes to."""
+SCALED_ABOVE = 2
+"""A JPEG is decoded at half, a quarter or an eighth of its size as long as that leaves so many
+times the size that is wanted."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What of a file's values become pixels.
+
+    Attributes:
+        window: Of grey values of more than 8 bits, see `levels.to_bytes`.
+        page: Which image of a file of several, from 1.
+    """
+
+    window: str = "full"
+    page: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot work."""
+        check_window(self.window)
+        if self.page < 1:
+            raise InputError(f"--page expects at least 1, received {self.page}")
+
+    def in_words(self) -> str:
+        """With the version of the code: what decides on the pixels of a file."""
+        return f"{VERSION}, window {self.window}, page {self.page}"
+
+
+PLAIN = Decoding()
+
+
+class PagesWarning(UserWarning):
+    """Files hold several images, of which one is taken."""
 
 
 class BadImage(ValueError):  # noqa: N818 (named for what it is: the image, reported as data)
@@ -45,31 +88,50 @@ class BadImage(ValueError):  # noqa: N818 (named for what it is: the image, repo
         return f"{self.id}: {self.reason}"
 
 
-def decode(data: bytes, id: str) -> np.ndarray:
-    """Decodes one JPEG, PNG, WebP, BMP or GIF file to RGB.
+def decode(
+    data: bytes,
+    id: str,
+    decoding: Decoding = PLAIN,
+    wanted: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Decodes one image file to RGB.
 
     - Grayscale, palette and 1-bit images: their values as RGB (1-bit: 0 and 255).
     - Alpha, or a transparent colour: composited on white.
     - CMYK: Pillow's plain conversion; colour profiles are not applied.
-    - 16-bit grayscale: divided by 257 and rounded, so that 65535 becomes 255 (a transparent
-      colour becomes white); 16 bits per channel of colour: the upper 8 bits, as Pillow reads them.
+    - Grayscale of more than 8 bits: see `levels.to_bytes`; by default 16 bits are divided by 257
+      and rounded, so that 65535 becomes 255 (a transparent colour becomes white). 16 bits per
+      channel of colour: the upper 8 bits, as Pillow reads them.
     - EXIF orientation: applied. An EXIF block that cannot be parsed says nothing and is ignored.
-    - Animations: the first frame.
+    - Animations, and files of several pages: the first, or the one asked for.
+    - JPEGs of at least four times the size wanted: decoded at 1/2, 1/4 or 1/8, see `SCALED_ABOVE`.
     - More pixels than `PIL.Image.MAX_IMAGE_PIXELS` (89 million): refused before decoding.
 
     Args:
         data: The file's bytes.
         id: Names the image in an error.
+        decoding: What of its values become pixels.
+        wanted: `(height, width)` in pixels that it will be resized to; None is its own size.
 
     Returns:
         `(height, width, 3)` uint8, RGB, pixel range 0-255.
 
     Raises:
-        BadImage: If the data is truncated, too large or no such image.
+        BadImage: If the data is truncated, too large or no such image, has no such page, or values
+            that the window does not fit.
     """
-    with _opened(data, id) as image:
+    if is_dicom(data):
+        with _named(data, id):
+            _check_pixels(*dicom_size(data))
+            return decode_dicom(data, decoding.window, decoding.page)
+    with _named(data, id), _opened(data) as image:
+        _turn_to(image, decoding.page)
+        _check_depth(image, decoding.window)
+        if wanted and isinstance(image, JpegImagePlugin.JpegImageFile):
+            height, width = wanted[::-1] if _orientation(image) in _SIDEWAYS else wanted
+            image.draft(None, (SCALED_ABOVE * width, SCALED_ABOVE * height))
         image.load()
-        return np.array(_to_rgb(_upright(image)))
+        return np.array(_to_rgb(_upright(image), decoding.window))
 
 
 def decoded_size(data: bytes, id: str) -> tuple[int, int]:
@@ -85,26 +147,38 @@ def decoded_size(data: bytes, id: str) -> tuple[int, int]:
     Raises:
         BadImage: If the data is too large or no such image.
     """
-    with _opened(data, id) as image:
+    if is_dicom(data):
+        with _named(data, id):
+            return dicom_size(data)
+    with _named(data, id), _opened(data) as image:
         turned = image.width != image.height and _orientation(image) in _SIDEWAYS
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
 @contextmanager
-def _opened(data: bytes, id: str) -> Iterator[Image.Image]:
-    """An image whose head is read; whatever goes wrong with it is raised as BadImage."""
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        _check_pixels(image.height, image.width)
+        yield image
+
+
+def _check_pixels(height: int, width: int) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and width * height > limit:
+        raise Image.DecompressionBombError(f"{width} x {height} pixels")
+
+
+@contextmanager
+def _named(data: bytes, id: str) -> Iterator[None]:
+    """Raises whatever goes wrong with an image as BadImage."""
     try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as image:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit and image.width * image.height > limit:
-                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-            yield image
-            return
+        yield
+        return
     except Image.UnidentifiedImageError:
-        reason = "empty file" if not data else "no JPEG, PNG, WebP, BMP or GIF image"
+        reason = "empty file" if not data else "no JPEG, PNG or other image"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         reason = f"too many pixels, maybe a decompression bomb: {error}"
-    except Exception as error:  # Pillow's decoders raise many kinds on malformed data.
+    except Exception as error:  # Decoders raise many kinds on malformed data.
         reason = str(error) or type(error).__name__
     raise BadImage(id, reason)
 
@@ -147,10 +221,39 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grayscale; "I" in older Pillows, "I;16" in newer
-        values = np.asarray(image).astype(np.float64)
-        levels = np.rint(values.clip(0, 65535) / 257).astype(np.uint8)
+def _turn_to(image: Image.Image, page: int) -> None:
+    """Has a file of several images load one of them; says once that a TIFF has more."""
+    if page > 1:
+        pages = getattr(image, "n_frames", 1)
+        if page > pages:
+            raise ValueError(f"expected page {page}, received a file of {pages}")
+        image.seek(page - 1)
+    elif image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+        warnings.warn(
+            "of files of several pages the first is taken; --page N takes another",
+            PagesWarning,
+            stacklevel=1,
+        )
+
+
+def _check_depth(image: Image.Image, window: str) -> None:
+    """Refuses a window for colours of 16 bits, which Pillow reads as 8."""
+    deep = image.mode[0] not in "IF" and any(
+        ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
+    )
+    if deep and window != "full":
+        raise ValueError(
+            f"expected grey values for --window {window}, received 16 bits of each colour, of "
+            "which the upper 8 are read; leave --window out"
+        )
+
+
+def _to_rgb(image: Image.Image, window: str) -> Image.Image:
+    if image.mode[0] in "IF":  # more than 8 bits: "I", "I;16", "I;16B", "F"
+        values = np.asarray(image)
+        levels = to_bytes(values, window)
+        if getattr(image, "tag_v2", {}).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
+            levels = 255 - levels  # white is zero; Pillow turns only 8 bits around
         levels[values == image.info.get("transparency", -1)] = 255
         return Image.fromarray(levels).convert("RGB")
     if not image.has_transparency_data:

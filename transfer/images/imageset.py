@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from transfer.images.decoding import BadImage, decode, decoded_size, resize
+from transfer.images.decoding import PLAIN, BadImage, Decoding, decode, decoded_size, resize
 
 _THREADS = min(8, os.cpu_count() or 1)
 
@@ -70,6 +70,7 @@ class ImageSet:
         split: `(rows,)` array of "train", "val" or "test".
         source: The pixels: `(count, height, width, 3)` uint8 RGB, or encoded files.
         members: `(rows,)` int64: where in `source` each row lies.
+        decoding: What of encoded files' values become pixels.
     """
 
     ids: np.ndarray
@@ -78,6 +79,7 @@ class ImageSet:
     split: np.ndarray
     source: np.ndarray | EncodedFiles
     members: np.ndarray
+    decoding: Decoding = PLAIN
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -103,8 +105,10 @@ class ImageSet:
             members=self.members[rows],
         )
 
-    def read(self, row: int) -> np.ndarray:
+    def read(self, row: int, wanted: tuple[int, int] | None = None) -> np.ndarray:
         """Returns one image, `(height, width, 3)` uint8 RGB in its own size.
+
+        What will be resized to a size `wanted` may come smaller, see `decode`.
 
         In a compressed tar, which can only be read forward, the first call takes one pass that
         loads the encoded files of this set (not of the whole archive) into memory; later calls
@@ -115,7 +119,7 @@ class ImageSet:
         """
         if isinstance(self.source, np.ndarray):
             return self.source[self.members[row]].copy()
-        return decode(self._encoded(row), self.ids[row])
+        return decode(self._encoded(row), self.ids[row], self.decoding, wanted)
 
     def size(self, row: int) -> tuple[int, int]:
         """Height and width in pixels of what `read` returns, from the head of the file.
@@ -130,7 +134,10 @@ class ImageSet:
         return decoded_size(self._encoded(row), self.ids[row])
 
     def stream(
-        self, start: int = 0, stop: int | None = None
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        wanted: tuple[int, int] | None = None,
     ) -> Generator[tuple[int, np.ndarray | BadImage], None, None]:
         """Yields `(row, image)` in row order, decoded a few images ahead by a few threads.
 
@@ -140,12 +147,13 @@ class ImageSet:
         Args:
             start: First row.
             stop: Row to stop before; None is the end.
+            wanted: As in `read`.
 
         Yields:
-            The row and its `(height, width, 3)` uint8 RGB image in its own size, or a `BadImage`.
+            The row and its `(height, width, 3)` uint8 RGB image, or a `BadImage`.
         """
         rows = np.arange(len(self))[start:stop]
-        with closing(_in_order(self._decoders(rows), ahead=2 * _THREADS)) as images:
+        with closing(_in_order(self._decoders(rows, wanted), ahead=2 * _THREADS)) as images:
             yield from zip(rows.tolist(), images, strict=True)
 
     def batches(
@@ -185,7 +193,7 @@ class ImageSet:
         def fit(image: np.ndarray) -> np.ndarray:
             return image if image.shape[:2] == native else resize(image, image_size)
 
-        tasks = (partial(_apply, fit, decoder) for decoder in self._decoders(rows))
+        tasks = (partial(_apply, fit, decoder) for decoder in self._decoders(rows, image_size))
         with closing(_in_order(tasks, ahead=batch_size)) as images:
             for span in spans:
                 yield _assemble(span, list(islice(images, len(span))), native, image_size)
@@ -195,11 +203,10 @@ class ImageSet:
         """Height and width in pixels of the first readable image; None where there is none."""
         if isinstance(self.source, np.ndarray):
             return self.source.shape[1], self.source.shape[2]
-        with closing(self.stream()) as images:
-            for _, image in images:
-                if not isinstance(image, BadImage):
-                    return image.shape[0], image.shape[1]
-        return None
+        with closing(self._decoders(np.arange(len(self)))) as decoders:
+            images = (decoder() for decoder in decoders)
+            first = next((image for image in images if not isinstance(image, BadImage)), None)
+        return None if first is None else (first.shape[0], first.shape[1])
 
     @cached_property
     def _loaded(self) -> list[Callable[[], bytes]]:
@@ -213,18 +220,30 @@ class ImageSet:
         (reader,) = self.source.readers(self.members[[row]])
         return _bytes_from(reader, self.ids[row])
 
-    def _decoders(self, rows: np.ndarray) -> Iterator[Callable[[], np.ndarray | BadImage]]:
+    def _decoders(
+        self, rows: np.ndarray, wanted: tuple[int, int] | None = None
+    ) -> Generator[Callable[[], np.ndarray | BadImage], None, None]:
         """Yields one function per row that returns its image or, never raising it, a BadImage."""
         members = self.members[rows]
         if isinstance(self.source, np.ndarray):
             yield from (partial(self.source.__getitem__, member) for member in members)
         elif "_loaded" in self.__dict__:
             for row in rows:
-                yield partial(_decoded_or_bad, self._loaded[row], self.ids[row])
+                yield partial(self._decoded_or_bad, row, self._loaded[row], wanted)
         else:
             with closing(self.source.readers(members)) as readers:
                 for row, reader in zip(rows, readers, strict=True):
-                    yield partial(_decoded_or_bad, reader, self.ids[row])
+                    yield partial(self._decoded_or_bad, row, reader, wanted)
+
+    def _decoded_or_bad(
+        self, row: int, reader: Callable[[], bytes], wanted: tuple[int, int] | None
+    ) -> np.ndarray | BadImage:
+        id = self.ids[row]
+        try:
+            return decode(_bytes_from(reader, id), id, self.decoding, wanted)
+        except BadImage as bad:
+            # A fresh one: the traceback of the raised one would keep the file's bytes alive.
+            return BadImage(bad.id, bad.reason)
 
 
 def _bytes_from(reader: Callable[[], bytes], id: str) -> bytes:
@@ -232,14 +251,6 @@ def _bytes_from(reader: Callable[[], bytes], id: str) -> bytes:
         return reader()
     except OSError as error:
         raise BadImage(id, f"cannot be read: {error.strerror or error}") from error
-
-
-def _decoded_or_bad(reader: Callable[[], bytes], id: str) -> np.ndarray | BadImage:
-    try:
-        return decode(_bytes_from(reader, id), id)
-    except BadImage as bad:
-        # A fresh one: the traceback of the raised one would keep the file's bytes alive.
-        return BadImage(bad.id, bad.reason)
 
 
 def _apply(

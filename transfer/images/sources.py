@@ -16,7 +16,7 @@ import numpy as np
 from transfer.errors import InputError
 from transfer.images import archives, cifar, splits
 from transfer.images.archives import Listing
-from transfer.images.decoding import SUFFIXES
+from transfer.images.decoding import SUFFIXES, Decoding
 from transfer.images.digests import FileDigests, file_digests, required_digest
 from transfer.images.groups import fingerprint, groups_of
 from transfer.images.imageset import ImageSet
@@ -100,6 +100,17 @@ class DataOptions:
     .csv file with two columns, image id and group."""
     split_seed: int = 0
     """Another number carves out other images: to see how much a score owes to the split."""
+    window: str = "full"
+    """Which values of grey images of more than 8 bits become black and white: full (of all 16
+    bits), minmax or percentile (of each image: its least and largest value, or its 1st and 99th
+    percentile), or LOW:HIGH, such as 0:4095 for a 12-bit camera."""
+    page: int = 1
+    """Which image of a file with several pages or frames, from 1."""
+
+    @property
+    def decoding(self) -> Decoding:
+        """What of files' values become pixels."""
+        return Decoding(self.window, self.page)
 
 
 def load(options: DataOptions) -> ImageSet:
@@ -165,7 +176,9 @@ def load_as_given(options: DataOptions) -> ImageSet:
     splits.check_fractions(options.val_fraction, options.test_fraction)
     if options.limit_per_class is not None and options.limit_per_class < 1:
         raise InputError(f"limit_per_class must be at least 1, received {options.limit_per_class}")
+    decoding = options.decoding
     images = _digits() if options.data == "digits" else _open(_path(options.data))
+    images = replace(images, decoding=decoding)
     if len(images.class_names) < 2:
         raise InputError(
             f"{options.data!r} has only one class ({', '.join(images.class_names)}), "

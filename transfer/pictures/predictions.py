@@ -67,6 +67,10 @@ def plot_confusion(
     return figures.save(figure, path)
 
 
+TILE = (256, 256)
+"""Height and width in pixels of which the grids make use."""
+
+
 def plot_predictions(
     images: Sequence[np.ndarray],
     true_names: Sequence[str | None],

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from transfer.images.decoding import BadImage, decode, decoded_size, resize
+from transfer.images.decoding import (
+    BadImage,
+    Decoding,
+    PagesWarning,
+    decode,
+    decoded_size,
+    resize,
+)
 
 RANDOM = np.random.default_rng(0)
 NOISE = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -115,6 +122,98 @@ def test_16_bit_colour_keeps_the_upper_bits():
     colours = RANDOM.integers(0, 65536, (4, 3, 3))
     decoded = decode(png(colours, 16, 2), "x")
     np.testing.assert_array_equal(decoded, colours >> 8)
+
+
+def tiff(*pages, **options):
+    first, *others = [Image.fromarray(page) for page in pages]
+    return encoded(first, "TIFF", save_all=True, append_images=others, **options)
+
+
+def test_the_window_spreads_16_bit_tiff():
+    values = RANDOM.integers(0, 3015, (6, 5), dtype=np.uint16)
+    decoded = decode(tiff(values), "x", Decoding("0:3014"))
+    np.testing.assert_array_equal(decoded[..., 2], np.rint(values / 3014 * 255))
+
+
+def test_16_bit_tiff_where_white_is_zero():
+    values = RANDOM.integers(0, 65536, (6, 5), dtype=np.uint16)
+    inverted = tiff(values, tiffinfo={262: 0})
+    assert Image.open(io.BytesIO(inverted)).tag_v2[262] == 0
+    expected = 255 - np.rint(values / 257)
+    np.testing.assert_array_equal(decode(inverted, "x")[..., 0], expected)
+
+
+def test_floats_are_refused_until_a_window_is_given():
+    values = RANDOM.random((4, 3), np.float32)
+    with pytest.raises(BadImage, match=r"expected grey values of 8 or 16 bits, .*--window"):
+        decode(tiff(values), "x")
+    np.testing.assert_array_equal(
+        decode(tiff(values), "x", Decoding("0:1"))[..., 0], np.rint(values.astype(float) * 255)
+    )
+
+
+def test_a_window_leaves_8_bits_alone_and_is_refused_for_16_bits_of_colour():
+    data = encoded(Image.fromarray(NOISE))
+    np.testing.assert_array_equal(decode(data, "x", Decoding("0:100")), NOISE)
+    deep = png(RANDOM.integers(0, 65536, (4, 3, 3)), 16, 2)
+    with pytest.raises(BadImage, match="expected grey values for --window minmax"):
+        decode(deep, "x", Decoding("minmax"))
+
+
+def test_pages():
+    pages = RANDOM.integers(0, 256, (3, 5, 4), dtype=np.uint8)
+    data = tiff(*pages)
+    with pytest.warns(PagesWarning, match=r"the first is taken; --page N"):
+        np.testing.assert_array_equal(decode(data, "x")[..., 0], pages[0])
+    np.testing.assert_array_equal(decode(data, "x", Decoding(page=3))[..., 0], pages[2])
+    with pytest.raises(BadImage, match="expected page 4, received a file of 3"):
+        decode(data, "x", Decoding(page=4))
+    with pytest.raises(BadImage, match="expected page 2, received a file of 1"):
+        decode(encoded(Image.fromarray(NOISE)), "x", Decoding(page=2))
+
+
+# --- decoding at a part of the size ---
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "expected"),
+    [
+        (
+            (800, 640),
+            (160, 160),
+            (400, 320),
+        ),  # an eighth would be smaller than twice what is wanted
+        ((1600, 1280), (160, 160), (400, 320)),
+        ((2560, 2560), (160, 160), (320, 320)),
+        ((639, 2000), (160, 160), (639, 2000)),  # one side too short
+        ((800, 640), None, (800, 640)),
+    ],
+)
+def test_large_jpegs_are_decoded_at_a_part_of_their_size_never_below_twice_the_wanted(
+    size, wanted, expected
+):
+    smooth = Image.linear_gradient("L").resize(size[::-1]).convert("RGB")
+    data = encoded(smooth, "JPEG", quality=92)
+    decoded = decode(data, "x", wanted=wanted)
+    assert decoded.shape == (*expected, 3)
+    assert decoded_size(data, "x") == size
+    if wanted:
+        whole = resize(decode(data, "x"), wanted)
+        assert np.abs(resize(decoded, wanted) - whole).max() < 3
+
+
+def test_the_wanted_size_is_that_of_the_upright_image():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.new("RGB", (1600, 800))  # 800 wide and 1600 high when it stands upright
+    data = encoded(stored, "JPEG", exif=exif)
+    assert decode(data, "x", wanted=(400, 200)).shape == (800, 400, 3)
+    assert decode(data, "x", wanted=(200, 400)).shape == (1600, 800, 3)
+
+
+def test_only_jpegs_are_decoded_at_a_part_of_their_size():
+    data = encoded(Image.new("RGB", (1600, 800)))
+    assert decode(data, "x", wanted=(100, 100)).shape == (800, 1600, 3)
 
 
 def test_cmyk_jpeg():
