@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
-"""Names of image files end so, in any case."""
+from transfer.images.file_names import FORMATS
+from transfer.images.formats import formats_for
+from transfer.images.metadata import without_metadata
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+T = TypeVar("T")
 
 # Source: EXIF 2.3, tag 0x0112; the same table as PIL.ImageOps.exif_transpose, which is not
 # used because it also rewrites the whole EXIF block and fails on the odd ones of real photographs.
@@ -45,8 +48,25 @@ class BadImage(ValueError):  # noqa: N818 (named for what it is: the image, repo
         return f"{self.id}: {self.reason}"
 
 
+def _whatever_its_metadata(read: Callable[[bytes, str], T]) -> Callable[[bytes, str], T]:
+    """Has a file that cannot be read with its metadata read without: only pixels count."""
+
+    @wraps(read)
+    def read_again(data: bytes, id: str) -> T:
+        try:
+            return read(data, id)
+        except BadImage:
+            bare = without_metadata(data)
+            if bare == data:
+                raise
+        return read(bare, id)
+
+    return read_again
+
+
+@_whatever_its_metadata
 def decode(data: bytes, id: str) -> np.ndarray:
-    """Decodes one JPEG, PNG, WebP, BMP or GIF file to RGB.
+    """Decodes one image file to RGB, of any format that `formats_for` lists.
 
     - Grayscale, palette and 1-bit images: their values as RGB (1-bit: 0 and 255).
     - Alpha, or a transparent colour: composited on white.
@@ -54,6 +74,7 @@ def decode(data: bytes, id: str) -> np.ndarray:
     - 16-bit grayscale: divided by 257 and rounded, so that 65535 becomes 255 (a transparent
       colour becomes white); 16 bits per channel of colour: the upper 8 bits, as Pillow reads them.
     - EXIF orientation: applied. An EXIF block that cannot be parsed says nothing and is ignored.
+    - Other metadata: ignored, broken or not.
     - Animations: the first frame.
     - More pixels than `PIL.Image.MAX_IMAGE_PIXELS` (89 million): refused before decoding.
 
@@ -72,6 +93,7 @@ def decode(data: bytes, id: str) -> np.ndarray:
         return np.array(_to_rgb(_upright(image)))
 
 
+@_whatever_its_metadata
 def decoded_size(data: bytes, id: str) -> tuple[int, int]:
     """Height and width in pixels that `decode` would return, read from the file's head.
 
@@ -94,14 +116,14 @@ def decoded_size(data: bytes, id: str) -> tuple[int, int]:
 def _opened(data: bytes, id: str) -> Iterator[Image.Image]:
     """An image whose head is read; whatever goes wrong with it is raised as BadImage."""
     try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(BytesIO(data), formats=formats_for(data)) as image:
             limit = Image.MAX_IMAGE_PIXELS
             if limit and image.width * image.height > limit:
                 raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
             yield image
             return
     except Image.UnidentifiedImageError:
-        reason = "empty file" if not data else "no JPEG, PNG, WebP, BMP or GIF image"
+        reason = "empty file" if not data else f"no {FORMATS} image"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         reason = f"too many pixels, maybe a decompression bomb: {error}"
     except Exception as error:  # Pillow's decoders raise many kinds on malformed data.

@@ -12,6 +12,8 @@ SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 )
 """Names of image files end so, in any case."""
+FORMATS = "JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, HEIC, JPEG 2000 or PPM"
+"""What they hold, in words."""
 
 # A name with a dot in front, or what macOS, Synology, QNAP, Windows and ext file systems leave.
 _HIDDEN = re.compile(
@@ -75,7 +77,7 @@ def without_suffix(path: str) -> str:
     return path.rpartition(".")[0] if is_image(path) else path
 
 
-def in_words(left_out: Mapping[str, int]) -> str:
+def kinds_in_words(left_out: Mapping[str, int]) -> str:
     """Counts of kinds, the most frequent first: `3 .txt, 1 .mp4, 2 hidden files`."""
     kinds = dict(sorted(left_out.items(), key=lambda kind: (-kind[1], kind[0])))
     hidden = kinds.pop(_HIDDEN_KIND, 0)

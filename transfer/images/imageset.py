@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import Protocol
@@ -70,6 +70,8 @@ class ImageSet:
         split: `(rows,)` array of "train", "val" or "test".
         source: The pixels: `(count, height, width, 3)` uint8 RGB, or encoded files.
         members: `(rows,)` int64: where in `source` each row lies.
+        left_out: How many files were found beside them and left out, by kind: suffix or "hidden
+            files", as `file_names.kinds_in_words` takes them.
     """
 
     ids: np.ndarray
@@ -78,6 +80,7 @@ class ImageSet:
     split: np.ndarray
     source: np.ndarray | EncodedFiles
     members: np.ndarray
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

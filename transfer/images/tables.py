@@ -12,13 +12,19 @@ from unicodedata import normalize
 from transfer.errors import InputError
 from transfer.images.file_names import without_suffix
 
+IMAGE_COLUMNS = (
+    *("file", "filename", "filepath", "path", "image", "imagename", "imagefile", "imagepath"),
+    *("imageid", "id", "img"),
+)
+"""What the column of images may be called, for `find_column`; the first in this order counts."""
+
 _DELIMITERS = (",", ";", "\t")
 _SAMPLE = 100  # rows that tell the delimiter
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Table(NamedTuple):
-    """What a file of rows holds, without blank rows and without blanks around cells.
+    """What a file of rows holds, without blanks around cells, blank rows, blank columns at the end.
 
     Attributes:
         header: Cells of the first row, whether they name columns or not.
@@ -52,8 +58,10 @@ def read_table(path: Path) -> Table:
             f"expected a CSV file in UTF-8, received {path}: {reason}; save it as such"
         ) from None
     filled = [(line, row) for line, row in numbered if any(row)]
+    places = (place for _, row in filled for place, cell in enumerate(row, 1) if cell)
+    width = max(places, default=0)
     (_, header), *rest = filled or [(1, [])]
-    return Table(header, [row for _, row in rest], [line for line, _ in rest])
+    return Table(header[:width], [row[:width] for _, row in rest], [line for line, _ in rest])
 
 
 def find_column(header: Sequence[str], names: Iterable[str]) -> int | None:

@@ -4,9 +4,9 @@ import pytest
 
 from transfer.images.file_names import (
     choose_images,
-    in_words,
     is_hidden,
     is_image,
+    kinds_in_words,
     without_suffix,
 )
 
@@ -47,14 +47,14 @@ def test_every_file_is_an_image_or_counted():
     chosen = choose_images([*names, ".DS_Store", "Thumbs.db"])
     assert chosen.images == {"a/1.jpg": 1, "a/2.png": 5}
     assert chosen.others == ["b.txt", "c.TXT", "clip.mp4", "README"]
-    assert in_words(chosen.left_out) == "2 .txt, 1 .mp4, 1 without a suffix, 2 hidden files"
+    assert kinds_in_words(chosen.left_out) == "2 .txt, 1 .mp4, 1 without a suffix, 2 hidden files"
 
 
 def test_nothing_left_out_needs_no_words():
-    assert in_words(choose_images(["a.jpg", ".DS_Store"]).left_out) == ""
-    assert in_words(choose_images(["a.jpg", "._a.jpg"]).left_out) == "1 hidden file"
+    assert kinds_in_words(choose_images(["a.jpg", ".DS_Store"]).left_out) == ""
+    assert kinds_in_words(choose_images(["a.jpg", "._a.jpg"]).left_out) == "1 hidden file"
 
 
 def test_many_kinds_are_summed_up():
     kinds = {f".{letter}": 10 - place for place, letter in enumerate("abcdefgh")}
-    assert in_words(kinds) == "10 .a, 9 .b, 8 .c, 7 .d, 6 .e, 12 of other kinds"
+    assert kinds_in_words(kinds) == "10 .a, 9 .b, 8 .c, 7 .d, 6 .e, 12 of other kinds"

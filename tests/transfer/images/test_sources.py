@@ -24,6 +24,7 @@ from tests.transfer.images.test_cifar import cifar10_binary, cifar10_python
 from transfer.errors import InputError
 from transfer.images import digests, sources
 from transfer.images.decoding import BadImage
+from transfer.images.file_names import FORMATS, is_image
 from transfer.images.sources import DataOptions, data_name, digest, load
 
 TARS = {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz", "tar.bz2": "w:bz2"}
@@ -43,10 +44,7 @@ def number_in(image):
 
 def tree(*names, folders=()):
     """Files by name; each image holds its place in the list, other files hold text."""
-    files = {
-        name: picture(i) if name.lower().endswith(sources.SUFFIXES) else b"text"
-        for i, name in enumerate(names)
-    }
+    files = {name: picture(i) if is_image(name) else b"text" for i, name in enumerate(names)}
     return files | {f"{folder}/": None for folder in folders}
 
 
@@ -187,7 +185,7 @@ def test_files_that_are_no_images_are_rows_all_the_same(tmp_path, kind):
     assert sorted(images.ids) == sorted(files)
     bad = [(images.ids[row], image.reason) for row, image in images.stream()
            if isinstance(image, BadImage)]  # fmt: skip
-    assert bad == [("cats/2.png", "no JPEG, PNG, WebP, BMP or GIF image")]
+    assert bad == [("cats/2.png", f"no {FORMATS} image")]
 
 
 @given(

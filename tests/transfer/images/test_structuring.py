@@ -102,7 +102,7 @@ def test_files_without_a_class_are_left_out_and_listed(tmp_path):
 
 def test_plan_counts_and_orders_and_ignores_what_is_no_image(flat):
     fill(flat / "subfolder", "horse.1.jpg")
-    fill(flat, "._cat.9.jpg", "cat.3.tiff")
+    fill(flat, "._cat.9.jpg", "cat.3.svg")
     planned = plan(flat, flat.parent / "out")
     assert planned.counts == {"cat": 2, "dog": 1}
     assert [step.source.name for step in planned.moves] == [
