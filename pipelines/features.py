@@ -1,6 +1,8 @@
 """The features stage: the frozen backbone once over all images, to one HDF5 file."""
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from cache import PARTS, FeatureFile, FeatureSpec
 from cache.store import read_about
 from pipelines.runs import check_replaced, remember
 from pipelines.setup import Setup
+from transfer.images.file_names import kinds_in_words
 from transfer.images.sources import DataOptions, carve
 from transfer.images.splits import classes_without
 
@@ -37,9 +40,10 @@ def run(stage: FeaturesStage) -> Path:
             the run was made from other data.
     """
     check_replaced(stage.setup)
-    spec = stage.setup.spec()
+    left_out: Counter[str] = Counter()
+    spec = stage.setup.spec(left_out.update)
     cached = stage.setup.feature_path(spec).exists()
-    with _open(stage.setup, spec) as features:
+    with _open(stage.setup, spec, left_out) as features:
         if cached:
             print(f"features: {describe(features)}, cached in {features.path}")
         say_unjudged("features", features, split_of(features, stage.setup.data))
@@ -47,24 +51,34 @@ def run(stage: FeaturesStage) -> Path:
         return features.path
 
 
-def open_features(setup: Setup) -> FeatureFile:
+def open_features(setup: Setup, again: bool = False) -> FeatureFile:
     """Opens the feature file of these images and this backbone, made first if need be.
+
+    Args:
+        setup: Images, backbone, and where results go.
+        again: Whether the stage has opened features of these images before, and said which files
+            beside them are left out.
 
     Raises:
         InputError: As `run`.
     """
-    return _open(setup, setup.spec())
+    left_out: Counter[str] = Counter()
+    return _open(setup, setup.spec(left_out.update), left_out, again)
 
 
-def _open(setup: Setup, spec: FeatureSpec) -> FeatureFile:
+def _open(
+    setup: Setup, spec: FeatureSpec, left_out: Mapping[str, int], again: bool = False
+) -> FeatureFile:
     path = setup.feature_path(spec)
     if _is_made(path):
+        if left_out and not again:
+            print(f"features: left out {kinds_in_words(left_out)}")
         return FeatureFile(path, spec.key)
     from pipelines.extracting.extraction import make_features, skipped_path  # a hit does without
 
     was_there = path.exists()
     started = time.monotonic()
-    features = FeatureFile(make_features(setup, spec), spec.key)
+    features = FeatureFile(make_features(setup, spec, again), spec.key)
     if was_there:
         return features
     speed = read_about(path).get("images_per_second")

@@ -4,6 +4,8 @@ import csv
 import glob
 import json
 import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from pipelines.scoring import predict_images, rank
 from pipelines.setup import Setup
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.images.archives import FolderFiles
-from transfer.images.decoding import SUFFIXES, BadImage, Decoding
+from transfer.images.archives import FolderFiles, open_listing
+from transfer.images.decoding import BadImage, Decoding
+from transfer.images.file_names import choose_images, is_hidden, kinds_in_words
 from transfer.images.imageset import ImageSet
 
 
@@ -96,29 +99,64 @@ def _rank(scores: dict[str, float]) -> tuple[float, float]:
 def find_images(patterns: tuple[str, ...]) -> list[Path]:
     """Image files behind paths, folders and patterns, each once, in the order given.
 
+    A file that is named is taken, whatever it is called. Of folders and of what patterns find, what
+    is no image or hidden is left out, and said to be on stderr.
+
     Raises:
         InputError: If nothing is given, or something given holds no image file.
     """
     if not patterns:
         raise InputError("expected images: files, folders or patterns after --images")
     paths: dict[Path, None] = {}
+    left_out: Counter[str] = Counter()
     for pattern in patterns:
-        found = [Path(pattern)]
-        if not found[0].exists():
-            # Path.glob takes no absolute pattern.
-            names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-            found = [Path(name) for name in names]
-        files = [file for path in found for file in _files(path)]
-        if not files:
-            raise InputError(f"expected images at {pattern!r}, found none; check the path")
-        paths.update(dict.fromkeys(files))
+        found, others = _found(Path(pattern).expanduser())
+        if not found:
+            there = f" but {kinds_in_words(others)}" if others else ""
+            raise InputError(f"expected images at {pattern!r}, found none{there}; check the path")
+        paths.update(dict.fromkeys(found))
+        left_out += others
+    if left_out:
+        print(f"predict: left out {kinds_in_words(left_out)}", file=sys.stderr)
     return list(paths)
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+def _found(pattern: Path) -> tuple[list[Path], Counter[str]]:
+    """Images at a path or pattern, and how many other files of each kind."""
+    if pattern.is_dir():
+        return _chosen(pattern, open_listing(pattern).files)
+    if pattern.exists():
+        return [pattern], Counter()
+    images: set[Path] = set()
+    left_out: Counter[str] = Counter()
+    for match in set(_matches(Path(), pattern.parts)):
+        files = open_listing(match).files if match.is_dir() else [""]
+        found, others = _chosen(match.parent, (f"{match.name}/{file}" for file in files))
+        images.update(found)
+        left_out += others
+    return sorted(images), left_out
+
+
+def _chosen(folder: Path, files: Iterable[str]) -> tuple[list[Path], Counter[str]]:
+    chosen = choose_images(file.rstrip("/") for file in files)
+    return sorted(folder / name for name in chosen.images), chosen.left_out
+
+
+def _matches(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+    """What a pattern finds below a folder; parts that are there as they stand are no patterns."""
+    if not parts:
+        yield folder
+        return
+    first, rest = parts[0], parts[1:]
+    if (folder / first).exists():
+        found = [first]
+    elif first != "**":
+        found = glob.glob(first, root_dir=folder)  # noqa: PTH207 (it can be told where to look)
+    else:
+        below = open_listing(folder).folders if rest and folder.is_dir() else []
+        found = ["", *(name for name in below if not is_hidden(name))]
+    for name in found:
+        yield from _matches(folder / name, rest)
 
 
 def unlabelled(paths: list[Path], decoding: Decoding) -> ImageSet:

@@ -1,6 +1,6 @@
 """What all stages share: which images, which backbone, where results go."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +19,7 @@ from transfer.backbones.weights import weights_digest
 from transfer.errors import InputError
 from transfer.extraction.engines import EngineKind, Precision, check_engine
 from transfer.images.groups import is_csv
-from transfer.images.sources import DataOptions, digest
+from transfer.images.sources import DataOptions, digest, ignore
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,15 @@ class Setup:
         """Digests of files, remembered from run to run; only changed files are read."""
         return FileIndex(index_path(self.artifacts / "index", data), self.rehash)
 
-    def spec(self) -> FeatureSpec:
-        """What the features are made from; reads the data's and the weights' digests."""
+    def spec(self, left_out: Callable[[Mapping[str, int]], None] = ignore) -> FeatureSpec:
+        """What the features are made from; reads the data's and the weights' digests.
+
+        Args:
+            left_out: Told what lies beside the images, as in `sources.digest`.
+        """
         backbone = find_backbone(self.backbone.backbone)
         return FeatureSpec(
-            data=digest(self.data, self.file_index(self.data.data)),
+            data=digest(self.data, self.file_index(self.data.data), left_out),
             limit_per_class=self.data.limit_per_class,
             bad_images=self.data.bad_images,
             decoding=self.data.decoding.in_words(),

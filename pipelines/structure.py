@@ -19,8 +19,8 @@ class StructureStage:
     target: Path | None = None
     """Folder for the class folders; need not exist."""
     labels: Path | None = None
-    """A CSV file with columns file and label; by default classes are read off the file names,
-    as in cat.12.jpg."""
+    """A CSV file with a column file (or filename, image, id, ...) and a column label (or class,
+    category, ...); by default classes are read off the file names, as in cat.12.jpg."""
     apply: bool = False
     """Do it; without this, only the plan is shown."""
     move: bool = False
@@ -33,6 +33,7 @@ def run(stage: StructureStage) -> int:
     Returns:
         Number of files that would be, or were, brought into class folders.
     """
+    from transfer.images.file_names import kinds_in_words
     from transfer.images.structuring import carry_out, plan
 
     if stage.source is None or stage.target is None:
@@ -43,6 +44,8 @@ def run(stage: StructureStage) -> int:
         ["class", "images"],
         [[name, count] for name, count in sorted(planned.counts.items())],
     )
+    if planned.left_out:
+        print(f"structure: left out {kinds_in_words(planned.left_out)}")
     if planned.unlabelled:
         names = ", ".join(path.name for path in planned.unlabelled[:5])
         print(f"structure: {len(planned.unlabelled)} files have no label and stay: {names}, ...")

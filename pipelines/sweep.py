@@ -254,7 +254,7 @@ def _groups(trials: Sequence[Trial], plan: Plan) -> Iterator[Group]:
     for trial in trials:
         places.setdefault((trial.setup, trial.use_cuts), []).append(trial)
     for (setup, use_cuts), here in places.items():
-        with features_stage.open_features(setup) as features:
+        with features_stage.open_features(setup, again=True) as features:
             shape = features.joined_shape(use_cuts)[len(setup.backbone.views) > 1 :]
             for folds in sorted({1, plan.folds}):  # the winner is judged on the usual split
                 for _, val in fold_rows(features, setup.data, folds):
@@ -284,7 +284,7 @@ def _save_linear(stage: SweepStage, linear: Linear) -> dict[str, Any]:
     """Saves a linear head as `transfer head` does, and scores it once on the test split."""
     setup, cuts = linear.place.setup, linear.place.cuts
     print(f"sweep: chose a linear head, {linear.in_words}")
-    with features_stage.open_features(setup) as features:
+    with features_stage.open_features(setup, again=True) as features:
         saved = save(setup, features, linear.new)
         remember(HeadStage(setup, use_cuts=cuts, refit=stage.refit), "head")
         return {
@@ -304,7 +304,7 @@ def _save(
     """
     model, fitted, fit = _trained(stage, winner, group, plan)
     setup, cuts, head = winner.setup, winner.use_cuts, winner.head
-    with features_stage.open_features(setup) as features:
+    with features_stage.open_features(setup, again=True) as features:
         data = load_fold(group, replace(plan, folds=1), 0)
         scores = score(model, data.val, features.class_names, "val")
         del data

@@ -26,13 +26,14 @@ from transfer.backend.devices import has_accelerator
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
 from transfer.extraction.extraction import extract
+from transfer.images.file_names import kinds_in_words
 from transfer.images.imageset import ImageSet
 
 NEAR = 2
 """A spec that differs in so few fields from one in the store may be a mistake: it is shown."""
 
 
-def make_features(setup: Setup, spec: FeatureSpec) -> Path:
+def make_features(setup: Setup, spec: FeatureSpec, again: bool = False) -> Path:
     """Makes the feature file of a spec, or waits for another process that is making it.
 
     Killed at any time, the next call goes on where this one was.
@@ -40,6 +41,7 @@ def make_features(setup: Setup, spec: FeatureSpec) -> Path:
     Args:
         setup: Images, backbone, and where results go.
         spec: The setup's own.
+        again: Whether it was said already which files beside the images are left out.
 
     Returns:
         The path of the sealed file.
@@ -58,7 +60,7 @@ def make_features(setup: Setup, spec: FeatureSpec) -> Path:
             return path
         _say_near_miss(setup, spec)
         try:
-            _extract(setup, spec)
+            _extract(setup, spec, again)
         except FileNotFoundError:
             # Without a lock another run may have sealed, and removed, the very same parts.
             if not path.exists():
@@ -83,13 +85,15 @@ def _say_near_miss(setup: Setup, spec: FeatureSpec) -> None:
         print(f"features: not in the store; the nearest there: {spec.differences_in_words(near)}")
 
 
-def _extract(setup: Setup, spec: FeatureSpec) -> None:
+def _extract(setup: Setup, spec: FeatureSpec, again: bool) -> None:
     setup = replace(setup, rehash=False)  # the spec has just read everything
     path = setup.feature_path(spec)
     started = time.monotonic()
     with ExitStack() as opened:
         extractor = opened.enter_context(Extractor(setup, spec))
         writer = opened.enter_context(extractor.writer())
+        if extractor.images.left_out and not again:
+            print(f"features: left out {kinds_in_words(extractor.images.left_out)}")
         print(f"features: {check_room(writer)}")
         about = _about(setup)
         write_about(path, about)

@@ -132,7 +132,7 @@ def read_outputs(
 
 
 def _read(setup: Setup, features: FeatureFile, cuts: tuple[str, ...]) -> Iterator[np.ndarray]:
-    with features_stage.open_features(setup) as file:
+    with features_stage.open_features(setup, again=True) as file:
         if not np.array_equal(file.ids, features.ids):
             raise InputError(
                 "the images are not those of the run's features; run `transfer features` again"

@@ -107,7 +107,7 @@ def linear_heads(places: Iterable[Place], refit: bool) -> Iterator[Linear]:
 def linear_head(place: Place, refit: bool) -> Linear | None:
     """Chooses a linear head; None where the features are too large for the memory."""
     setup = place.setup
-    with features_stage.open_features(setup) as features:
+    with features_stage.open_features(setup, again=True) as features:
         split = features_stage.split_of(features, setup.data)
         chosen = choosing.choose(setup, features, split, place.cuts, refit, thorough=True)
         if chosen is None:

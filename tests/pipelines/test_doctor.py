@@ -56,6 +56,13 @@ def test_a_machine_that_can_run_the_demo(capsys, asked, tmp_path):
     assert hosts == {"storage.googleapis.com", "www.cs.toronto.edu"}
 
 
+def test_a_folder_that_hides_the_demos_images(tmp_path, monkeypatch, capsys):
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 2
+    assert "give ./digits for the folder" in capsys.readouterr().err
+
+
 def test_servers_that_answer_or_do_not(monkeypatch):
     silent = found()
     assert silent["cifar10"].remedy.endswith("DATA=cifar-10-python.tar.gz")

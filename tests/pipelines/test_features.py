@@ -59,17 +59,35 @@ def test_a_pipe_gets_no_progress_bar(trained, place):
     ]
 
 
-def test_archives_give_what_their_folder_gives(place, tmp_path):
+def test_what_is_left_out_is_said_once_where_features_are_there(trained, place, capsys):
+    others = [place / "photos" / name for name in ("notes.txt", "cat/._000.png", "cat/raw.cr2")]
+    for path in others:
+        path.write_text("")
+    try:
+        assert main(["features", *options(place)]) == 0
+    finally:
+        for path in others:
+            path.unlink()
+    said = capsys.readouterr().out
+    assert said.count("left out") == 1
+    assert "features: left out 1 .cr2, 1 .txt, 1 hidden file\n" in said
+    assert "cached in" in said
+
+
+def test_archives_give_what_their_folder_gives(place, tmp_path, capsys):
     archive = tmp_path / "photos.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted((place / "photos").rglob("*.png")):
             file.write(path, path.relative_to(place))
+        file.writestr("photos/notes.txt", "")
     with tarfile.open(tmp_path / "photos.tar.xz", "w:xz") as file:
         file.add(place / "photos", "photos")
     features = {}
     for data in (place / "photos", archive, tmp_path / "photos.tar.xz"):
         store = tmp_path / f"store-{data.name}"
         assert main(["features", "--data", str(data), "--artifacts", str(store), *SMALL]) == 0
+        said = capsys.readouterr().out
+        assert said.count("features: left out 1 .txt\n") == (data == archive) == said.count("left")
         (path,) = store.glob("features/*/features.h5")
         with h5py.File(path) as file:
             cut = file["features/block_2_add"]

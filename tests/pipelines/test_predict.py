@@ -3,13 +3,15 @@
 import csv
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines.cli import main
-from pipelines.predict import default_model
+from pipelines.predict import default_model, find_images
 from tests.pipelines.small_runs import photographs, refused
+from transfer.errors import InputError
 
 
 def test_predict_writes_what_the_model_says(trained, place, capsys):
@@ -44,6 +46,62 @@ def test_predict_names_files_that_are_no_images(trained, place, tmp_path, capsys
     only_text = str(tmp_path / "cat" / "text.jpg")
     assert "at least one image" in refused(capsys, *arguments, only_text, "--bad-images", "skip")
     assert "found none" in refused(capsys, *arguments, str(tmp_path / "*.webp"))
+
+
+def filled(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+@pytest.fixture
+def trips(tmp_path, monkeypatch):
+    """Holidays as people keep them, in the working directory."""
+    filled(tmp_path, "t[1]/a.jpg", "t[1]/b.TIF", "t[1]/day 1/c.heic", "t[1]/notes.txt")
+    filled(tmp_path, "t[1]/._a.jpg", "t[1]/@eaDir/a.jpg/thumb.jpg", "t[1]/Thumbs.db")
+    filled(tmp_path, "t2/d.jpg", "t2/e.txt", "elsewhere/f.png")
+    (tmp_path / "t2" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "t2")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found", "left_out"),
+    [
+        ("t[1]", ["t[1]/a.jpg", "t[1]/b.TIF", "t[1]/day 1/c.heic"], "1 .txt, 2 hidden files"),
+        ("t[1]/*.jpg", ["t[1]/a.jpg"], ""),
+        ("t[1]/[ab].*", ["t[1]/a.jpg", "t[1]/b.TIF"], ""),
+        ("t[1]/**/*.heic", ["t[1]/day 1/c.heic"], ""),
+        ("t[1]/*", ["t[1]/a.jpg", "t[1]/b.TIF", "t[1]/day 1/c.heic"], "1 .txt, 1 hidden file"),
+        ("t[1]/a.jpg", ["t[1]/a.jpg"], ""),
+        ("t[1]/._a.jpg", ["t[1]/._a.jpg"], ""),
+        ("t2", ["t2/d.jpg", "t2/link/f.png"], "1 .txt"),
+        ("t[2]/*.jpg", ["t2/d.jpg"], ""),
+        ("t?/**/*.png", ["t2/link/f.png"], ""),
+        ("t2/**", ["t2/d.jpg", "t2/link/f.png"], "1 .txt"),
+    ],
+)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_images_are_found_as_training_finds_them(trips, capsys, pattern, found, left_out, absolute):
+    paths = find_images((str(trips / pattern) if absolute else pattern,))
+    assert paths == [trips / name if absolute else Path(name) for name in found]
+    assert capsys.readouterr().err == (f"predict: left out {left_out}\n" if left_out else "")
+
+
+def test_what_is_left_out_is_said_once_and_each_image_taken_once(trips, capsys):
+    paths = find_images(("t2", "t2/*.jpg", "t[1]"))
+    assert len(paths) == len(set(paths)) == 5
+    assert capsys.readouterr().err == "predict: left out 2 .txt, 2 hidden files\n"
+
+
+def test_patterns_that_find_no_image_say_what_they_found(trips):
+    for pattern in ("t[3]/*.jpg", "gone.jpg", "gone/**", "t2/d.jpg/**/x"):
+        with pytest.raises(InputError, match=r"found none; check the path"):
+            find_images((pattern,))
+    with pytest.raises(InputError, match=r"found none but 1 \.txt; check"):
+        find_images(("t2/*.txt",))
 
 
 def keep(path, member, values):

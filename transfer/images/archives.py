@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import posixpath
 import tarfile
 import threading
 import zipfile
@@ -21,6 +22,7 @@ import numpy as np
 
 from transfer.errors import InputError
 from transfer.images.imageset import EncodedFiles
+from transfer.images.zip_names import names_of
 
 Compression = Literal["gz", "xz", "bz2"]
 Kind = Literal["folder", "zip", "tar", "gz", "xz", "bz2"]
@@ -229,12 +231,18 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def _list_zip(path: Path) -> Listing:
     archive = zipfile.ZipFile(path)
-    named = {_normal(member.filename): member for member in archive.infolist()}
-    files = {name: member for name, member in named.items() if not member.is_dir()}
-    folders = [name for name, member in named.items() if name and member.is_dir()]
+    members = archive.infolist()
+    files: dict[str, zipfile.ZipInfo] = {}
+    folders: dict[str, None] = {}
+    for name, member in zip(names_of(members), members, strict=True):
+        if name.endswith("/"):
+            folders[_normal(name)] = None
+        else:
+            files[_normal(name)] = member
+    folders.pop("", None)
     if locked := next((name for name, member in files.items() if member.flag_bits & 1), None):
         raise InputError(f"{str(path)!r} is encrypted ({locked!r}): unpack it and give the folder")
-    return Listing(path, list(files), folders, ZipFiles(archive, list(files.values())))
+    return Listing(path, list(files), list(folders), ZipFiles(archive, list(files.values())))
 
 
 def _list_tar(path: Path, compression: Compression | None) -> Listing:
@@ -277,4 +285,5 @@ def _read_at(file: IO[bytes], offset: int, size: int) -> bytes:
 
 
 def _normal(name: str) -> str:
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
+    """A member's path below the archive, wherever unpacking might have put it."""
+    return posixpath.normpath(f"//{name}").lstrip("/")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from io import BytesIO
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 
 from transfer.errors import InputError
 from transfer.images.dicom import decode_dicom, dicom_size, is_dicom
+from transfer.images.file_names import FORMATS
+from transfer.images.formats import formats_for
 from transfer.images.levels import check_window, to_bytes
+from transfer.images.metadata import without_metadata
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".dcm")
-"""Names of image files end so, in any case."""
-
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Source: EXIF 2.3, tag 0x0112; the same table as PIL.ImageOps.exif_transpose, which is not
 # used because it also rewrites the whole EXIF block and fails on the odd ones of real photographs.
@@ -39,6 +42,9 @@ VERSION = 1
 SCALED_ABOVE = 2
 """A JPEG is decoded at half, a quarter or an eighth of its size as long as that leaves so many
 times the size that is wanted."""
+
+FEW_LEVELS = 65536 // 8
+"""Grey values all below it keep at most 32 levels when 16 bits become 8."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,8 @@ class Decoding:
 PLAIN = Decoding()
 
 
-class PagesWarning(UserWarning):
-    """Files hold several images, of which one is taken."""
+class DecodingWarning(UserWarning):
+    """Something of files is not used, which the user may not know of; the same for all files."""
 
 
 class BadImage(ValueError):  # noqa: N818 (named for what it is: the image, reported as data)
@@ -88,13 +94,32 @@ class BadImage(ValueError):  # noqa: N818 (named for what it is: the image, repo
         return f"{self.id}: {self.reason}"
 
 
+def _whatever_its_metadata(
+    read: Callable[Concatenate[bytes, P], T],
+) -> Callable[Concatenate[bytes, P], T]:
+    """Has a file that cannot be read with its metadata read without: only pixels count."""
+
+    @wraps(read)
+    def read_again(data: bytes, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(data, *args, **kwargs)
+        except BadImage:
+            bare = without_metadata(data)
+            if bare == data:
+                raise
+        return read(bare, *args, **kwargs)
+
+    return read_again
+
+
+@_whatever_its_metadata
 def decode(
     data: bytes,
     id: str,
     decoding: Decoding = PLAIN,
     wanted: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Decodes one image file to RGB.
+    """Decodes one image file to RGB, of any format that `formats_for` lists, or DICOM.
 
     - Grayscale, palette and 1-bit images: their values as RGB (1-bit: 0 and 255).
     - Alpha, or a transparent colour: composited on white.
@@ -103,6 +128,7 @@ def decode(
       and rounded, so that 65535 becomes 255 (a transparent colour becomes white). 16 bits per
       channel of colour: the upper 8 bits, as Pillow reads them.
     - EXIF orientation: applied. An EXIF block that cannot be parsed says nothing and is ignored.
+    - Other metadata: ignored, broken or not.
     - Animations, and files of several pages: the first, or the one asked for.
     - JPEGs of at least four times the size wanted: decoded at 1/2, 1/4 or 1/8, see `SCALED_ABOVE`.
     - More pixels than `PIL.Image.MAX_IMAGE_PIXELS` (89 million): refused before decoding.
@@ -134,6 +160,7 @@ def decode(
         return np.array(_to_rgb(_upright(image), decoding.window))
 
 
+@_whatever_its_metadata
 def decoded_size(data: bytes, id: str) -> tuple[int, int]:
     """Height and width in pixels that `decode` would return, read from the file's head.
 
@@ -157,7 +184,7 @@ def decoded_size(data: bytes, id: str) -> tuple[int, int]:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    with Image.open(BytesIO(data), formats=_FORMATS) as image:
+    with Image.open(BytesIO(data), formats=formats_for(data)) as image:
         _check_pixels(image.height, image.width)
         yield image
 
@@ -175,7 +202,7 @@ def _named(data: bytes, id: str) -> Iterator[None]:
         yield
         return
     except Image.UnidentifiedImageError:
-        reason = "empty file" if not data else "no JPEG, PNG or other image"
+        reason = "empty file" if not data else f"no {FORMATS} image"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         reason = f"too many pixels, maybe a decompression bomb: {error}"
     except Exception as error:  # Decoders raise many kinds on malformed data.
@@ -231,7 +258,7 @@ def _turn_to(image: Image.Image, page: int) -> None:
     elif image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
         warnings.warn(
             "of files of several pages the first is taken; --page N takes another",
-            PagesWarning,
+            DecodingWarning,
             stacklevel=1,
         )
 
@@ -252,6 +279,13 @@ def _to_rgb(image: Image.Image, window: str) -> Image.Image:
     if image.mode[0] in "IF":  # more than 8 bits: "I", "I;16", "I;16B", "F"
         values = np.asarray(image)
         levels = to_bytes(values, window)
+        if window == "full" and values.size and values.max() < FEW_LEVELS:
+            warnings.warn(
+                "of grey values of 16 bits that use less than an eighth of their range few levels "
+                "are left; --window 0:4095, for 12 bits, leaves more",
+                DecodingWarning,
+                stacklevel=1,
+            )
         if getattr(image, "tag_v2", {}).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
             levels = 255 - levels  # white is zero; Pillow turns only 8 bits around
         levels[values == image.info.get("transparency", -1)] = 255

@@ -1,8 +1,6 @@
 """Which images belong together: of one patient, one clip, one camera."""
 
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from transfer.errors import InputError
+from transfer.images.tables import IMAGE_COLUMNS, find_column, match_names, read_table
 
 
 def groups_of(ids: np.ndarray, option: str | None, part: bool = False) -> np.ndarray | None:
@@ -19,7 +18,8 @@ def groups_of(ids: np.ndarray, option: str | None, part: bool = False) -> np.nda
         ids: `(rows,)` str, the images.
         option: A regular expression that is searched in each id: the group is what its capture
             groups match, or the whole match where it has none. Or the path of a .csv file with
-            two columns, image and group; a first line whose image is none of the ids is a header.
+            two columns, image and group, read as by `tables.read_table` and `match_names`; a first
+            line that names an image column, or whose image is none of the ids, is a header.
         part: Whether these are not all images, so that the file may name others, too.
 
     Returns:
@@ -75,51 +75,64 @@ def _matched(ids: np.ndarray, expression: str) -> list[str]:
 
 
 def _listed(ids: np.ndarray, path: str, part: bool) -> list[str]:
-    known = set(ids)
-    listed = _mapping(_lines(path), known, path)
+    listed, others = _mapping(_lines(path, ids), ids, path)
     if missing := [id for id in ids if id not in listed]:
         raise InputError(
             f"--group expects a group of each image, received none of {len(missing):,} of "
             f"{len(ids):,} in {path}, such as {missing[0]!r}; add them"
         )
-    if not part and (unknown := [id for id in listed if id not in known]):
+    if others and not part:
         raise InputError(
-            f"--group expects images of the data, received {len(unknown):,} others in {path}, "
-            f"such as {unknown[0]!r}; remove them"
+            f"--group expects images of the data, received {len(others):,} others in {path}, "
+            f"such as {others[0]!r}; remove them"
         )
     return [listed[id] for id in ids]
 
 
-def _mapping(lines: Sequence[list[str]], known: set[str], path: str) -> Mapping[str, str]:
-    listed: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        if len(line) != 2 or not all(line):
+Line = tuple[int, str, str]
+"""Number in the file, image as it is called there, group."""
+
+
+def _lines(path: str, ids: np.ndarray) -> list[Line]:
+    _read(path)  # says what else --group takes where there is no such file
+    header, rows, numbers = read_table(Path(path))
+    place = find_column(header, IMAGE_COLUMNS)
+    if header and (match_names(header[:1], ids)[0] if place is None else set(header) & set(ids)):
+        place, rows, numbers = None, [header, *rows], [1, *numbers]  # the first line is one, too
+    for number, row in zip(numbers, rows, strict=True):
+        if len(row) != 2 or not all(row):
             raise InputError(
-                f"--group expects two columns, image and group, received {len(line)} in line "
-                f"{number} of {path}, or an empty one: {','.join(line)!r}; mend it"
+                f"--group expects two columns, image and group, received {len(row)} in line "
+                f"{number} of {path}, or an empty one: {','.join(row)!r}; mend it"
             )
-        id, group = line
-        if number == 1 and id not in known:  # a header
-            continue
-        if id in listed:
+    first = place or 0
+    return [(n, row[first], row[1 - first]) for n, row in zip(numbers, rows, strict=True)]
+
+
+def _mapping(
+    lines: Sequence[Line], ids: np.ndarray, path: str
+) -> tuple[Mapping[str, str], Sequence[str]]:
+    """The group of each image that is listed, and what else is."""
+    names = [name for _, name, _ in lines]
+    exact = set(ids).intersection(names)
+    listed: dict[str, str] = {}
+    others: list[str] = []
+    for (number, name, group), meant in zip(lines, match_names(names, ids), strict=True):
+        if len(meant) > 1:
             raise InputError(
-                f"--group expects each image once, received {id!r} again in line {number} of "
+                f"--group expects names of one image each, received {name!r} in line {number} of "
+                f"{path}, which may be {meant[0]!r} or {meant[1]!r}; give its folder and suffix"
+            )
+        if not meant or (name not in exact and meant[0] in exact):
+            others.append(name)  # an image that has its own line is not meant by a like name
+            continue
+        if meant[0] in listed:
+            raise InputError(
+                f"--group expects each image once, received {name!r} again in line {number} of "
                 f"{path}; remove one"
             )
-        listed[id] = group
-    return listed
-
-
-def _lines(path: str) -> list[list[str]]:
-    try:
-        text = io.StringIO(_read(path).decode("utf-8-sig"), newline="")
-        return [[cell.strip() for cell in line] for line in csv.reader(text)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"--group expects a .csv file in UTF-8, received {path}: {error}; save it as such"
-        ) from None
+        listed[meant[0]] = group
+    return listed, others
 
 
 def _read(path: str) -> bytes:

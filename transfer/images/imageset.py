@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import Protocol
@@ -71,6 +71,8 @@ class ImageSet:
         source: The pixels: `(count, height, width, 3)` uint8 RGB, or encoded files.
         members: `(rows,)` int64: where in `source` each row lies.
         decoding: What of encoded files' values become pixels.
+        left_out: How many files were found beside them and left out, by kind: suffix or "hidden
+            files", as `file_names.kinds_in_words` takes them.
     """
 
     ids: np.ndarray
@@ -80,6 +82,7 @@ class ImageSet:
     source: np.ndarray | EncodedFiles
     members: np.ndarray
     decoding: Decoding = PLAIN
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

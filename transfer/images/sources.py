@@ -6,18 +6,20 @@ import hashlib
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from unicodedata import normalize
 
 import numpy as np
 
 from transfer.errors import InputError
 from transfer.images import archives, cifar, splits
 from transfer.images.archives import Listing
-from transfer.images.decoding import SUFFIXES, Decoding
+from transfer.images.decoding import Decoding
 from transfer.images.digests import FileDigests, file_digests, required_digest
+from transfer.images.file_names import FORMATS, choose_images, is_hidden, kinds_in_words
 from transfer.images.groups import fingerprint, groups_of
 from transfer.images.imageset import ImageSet
 
@@ -177,6 +179,7 @@ def load_as_given(options: DataOptions) -> ImageSet:
     if options.limit_per_class is not None and options.limit_per_class < 1:
         raise InputError(f"limit_per_class must be at least 1, received {options.limit_per_class}")
     decoding = options.decoding
+    _check_collision(options)
     images = _digits() if options.data == "digits" else _open(_path(options.data))
     images = replace(images, decoding=decoding)
     if len(images.class_names) < 2:
@@ -189,7 +192,15 @@ def load_as_given(options: DataOptions) -> ImageSet:
     return images
 
 
-def digest(options: DataOptions, digests_of: FileDigests = file_digests) -> str:
+def ignore(left_out: Mapping[str, int]) -> None:
+    """Says nothing of what is left out."""
+
+
+def digest(
+    options: DataOptions,
+    digests_of: FileDigests = file_digests,
+    left_out: Callable[[Mapping[str, int]], None] = ignore,
+) -> str:
     """Returns the sha256, in hexadecimal, of the content behind `options.data`.
 
     Where the content lies does not matter, nor do the other options. An archive: of its bytes. A
@@ -199,10 +210,12 @@ def digest(options: DataOptions, digests_of: FileDigests = file_digests) -> str:
     Args:
         options: Only `data` matters.
         digests_of: Digests the files, all in one call; one that remembers them saves reading them.
+        left_out: Told what else lies in a folder, as `ImageSet.left_out`; archives are not listed.
 
     Raises:
         InputError: If there is nothing usable there.
     """
+    _check_collision(options)
     if options.data == "digits":
         return required_digest(_digits_file(), digests_of)
     path = _path(options.data)
@@ -214,6 +227,7 @@ def digest(options: DataOptions, digests_of: FileDigests = file_digests) -> str:
         names = list(release.files)
     else:
         tree = _tree(listing)
+        left_out(tree.left_out)
         prefix = tree.prefix
         names = sorted(tree.images)
     digests = digests_of([path / (prefix + name) for name in names])
@@ -233,6 +247,15 @@ def data_name(options: DataOptions) -> str:
     name = Path(options.data).expanduser().resolve().name
     suffix = next((s for s in _ARCHIVE_SUFFIXES if name.lower().endswith(s)), "")
     return name[: len(name) - len(suffix)] or "data"
+
+
+def _check_collision(options: DataOptions) -> None:
+    if is_named(options) and Path(options.data).is_dir():
+        raise InputError(
+            f"{options.data!r} is the name of a data set that we know, and of a folder here: "
+            f"give ./{options.data} for the folder; for the data set, rename the folder or "
+            "run elsewhere"
+        )
 
 
 def _path(data: str) -> Path:
@@ -310,19 +333,22 @@ class _Tree:
         prefix: The wrapping folders, "" or ending in "/".
         images: Member number of each image by its POSIX path below the prefix.
         folders: Paths below the prefix, as tuples of names.
+        left_out: How many other files there are, by kind.
     """
 
     prefix: str
     images: dict[str, int]
     folders: set[tuple[str, ...]]
+    left_out: Mapping[str, int]
 
 
 def _tree(listing: Listing) -> _Tree:
-    files = {name: i for i, name in enumerate(listing.files) if _is_visible(name)}
-    images = {name: i for name, i in files.items() if name.lower().endswith(SUFFIXES)}
+    chosen = choose_images(listing.files)
+    images = chosen.images
     if not images:
+        there = f", but {kinds_in_words(chosen.left_out)}" if chosen.left_out else ""
         raise InputError(
-            f"{str(listing.path)!r} holds no images ({', '.join(SUFFIXES)}): "
+            f"{str(listing.path)!r} holds no images ({FORMATS}){there}: "
             "give a folder with one folder of images per class"
         )
     for name in images:
@@ -331,9 +357,9 @@ def _tree(listing: Listing) -> _Tree:
         except UnicodeEncodeError as error:
             raise InputError(f"file name {name!r} is not UTF-8: rename it") from error
     folders = set[tuple[str, ...]]()
-    for path in [tuple(name.split("/")) for name in listing.folders if _is_visible(name)]:
+    for path in [tuple(name.split("/")) for name in listing.folders if not is_hidden(name)]:
         folders.update(_above(path), [path])
-    for parent in _holders(files):
+    for parent in _holders([*images, *chosen.others]):
         folders.update(_above(parent), [parent])
     folders.discard(())
     holders = _holders(images)
@@ -343,15 +369,8 @@ def _tree(listing: Listing) -> _Tree:
         prefix,
         {name.removeprefix(prefix): member for name, member in images.items()},
         {path[len(root) :] for path in folders if len(path) > len(root)},
+        chosen.left_out,
     )
-
-
-def _is_visible(path: str) -> bool:
-    below = f"/{path}"
-    if "/." not in below and "/__MACOSX" not in below:
-        return True  # as nearly all are; taking each apart took most of the time
-    parts = path.split("/")
-    return not any(p == "__MACOSX" or (p.startswith(".") and p != "..") for p in parts)
 
 
 def _holders(files: Iterable[str]) -> set[tuple[str, ...]]:
@@ -390,12 +409,12 @@ def _from_class_folders(listing: Listing) -> ImageSet:
     needed = {path for path in tree.folders if len(path) <= depth}
     if empty := sorted(needed - filled - {path[:1] for path in filled}):
         raise InputError(
-            f"{where!r}: folder {'/'.join(empty[0])!r} holds no images "
-            f"({', '.join(SUFFIXES)}): put some there or remove it"
+            f"{where!r}: folder {'/'.join(empty[0])!r} holds no images ({FORMATS}): "
+            "put some there or remove it"
         )
     if depth == 2:
         _check_training_classes(filled, where)
-    class_names = tuple(sorted({path[-1] for path in filled}))
+    class_names = tuple(sorted({_class_name(path[-1]) for path in filled}))
     index = {name: label for label, name in enumerate(class_names)}
     order: Callable[[str], int | str] = (
         tree.images.__getitem__ if listing.contents.sequential else str
@@ -404,12 +423,21 @@ def _from_class_folders(listing: Listing) -> ImageSet:
     given = [_SPLIT_NAMES[paths[id][0].casefold()] if depth == 2 else "train" for id in ids]
     return ImageSet(
         ids=np.array(ids, object),
-        labels=np.array([index[paths[id][depth - 1]] for id in ids], np.int64),
+        labels=np.array([index[_class_name(paths[id][depth - 1])] for id in ids], np.int64),
         class_names=class_names,
         split=np.array(given, "<U5"),
         source=listing.contents,
         members=np.array([tree.images[id] for id in ids], np.int64),
+        left_out=tree.left_out,
     )
+
+
+def _class_name(folder: str) -> str:
+    """The class that a folder is named for: macOS may store "é" as two code points, others as one.
+
+    Ids stay as they are on disk.
+    """
+    return normalize("NFC", folder)
 
 
 def _has_splits(tree: _Tree, where: str) -> bool:
@@ -425,9 +453,11 @@ def _has_splits(tree: _Tree, where: str) -> bool:
 
 
 def _check_training_classes(filled: set[tuple[str, ...]], where: str) -> None:
-    trained = {name for split, name in filled if _SPLIT_NAMES[split.casefold()] == "train"}
+    trained = {
+        _class_name(name) for split, name in filled if _SPLIT_NAMES[split.casefold()] == "train"
+    }
     for split, name in sorted(filled):
-        if name not in trained:
+        if _class_name(name) not in trained:
             raise InputError(
                 f"{where!r}: class {name!r} of {split!r} has no training images: "
                 f"add train/{name} or remove it"

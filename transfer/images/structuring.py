@@ -11,25 +11,24 @@ from an empty target where that is not meant.
 
 from __future__ import annotations
 
-import csv
 import errno
 import filecmp
 import re
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import category, normalize
 
 from transfer.errors import InputError
+from transfer.images.file_names import FORMATS, choose_images
+from transfer.images.tables import IMAGE_COLUMNS, find_column, match_names, read_table
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
-
-# Where a table has several of these columns the first in this order counts.
-FILE_COLUMNS = ("file", "filename", "path", "image", "id")
-LABEL_COLUMNS = ("label", "class", "category", "species")
-DELIMITERS = (",", ";", "\t")
+LABEL_COLUMNS = (
+    *("label", "class", "classname", "labelname", "category", "species", "target", "breed"),
+)
+"""What the column of classes may be called; the first in this order counts."""
 
 # The class ends at the first run of separators that a digit follows: `great dane-17`, `cat (12)`.
 CLASS_IN_NAME = re.compile(r"(?P<class_name>.*?[^._\- (])[._\- (]+[0-9]")
@@ -55,12 +54,14 @@ class Plan:
         counts: Images per class, in the order of class names.
         unlabelled: Images whose class can't be told; they stay where they are.
         target: The folder that receives one folder per class.
+        left_out: How many other files lie in the source, by kind, as `kinds_in_words` takes them.
     """
 
     moves: tuple[Move, ...]
     counts: dict[str, int]
     unlabelled: tuple[Path, ...]
     target: Path
+    left_out: Mapping[str, int]
 
 
 def plan(source: Path, target: Path, *, labels: Path | None = None) -> Plan:
@@ -73,8 +74,8 @@ def plan(source: Path, target: Path, *, labels: Path | None = None) -> Plan:
         source: Folder with the images directly in it. Subfolders and hidden files are ignored.
         target: Folder that would hold `<class>/<file name>`; need not exist.
         labels: CSV file with a header, separated by comma, semicolon or tab, in UTF-8. One column
-            is named file, filename, path, image or id (a file name, with or without suffix and
-            folders before it), one label, class, category or species; upper or lower case.
+            is called as in `IMAGE_COLUMNS` (a file name, with or without suffix and folders before
+            it), one as in `LABEL_COLUMNS`, however written: `File Name` is `filename`.
 
     Raises:
         InputError: If the source holds no image or none whose class can be told, a class name can't
@@ -85,15 +86,12 @@ def plan(source: Path, target: Path, *, labels: Path | None = None) -> Plan:
         raise InputError(f"expected a folder of images, received {source}: no such folder")
     if target.exists() and not target.is_dir():
         raise InputError(f"expected a folder to sort into, received {target}: it is a file")
-    images = sorted(
-        path
-        for path in source.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and path.is_file()
-    )
+    chosen = choose_images(path.name for path in source.iterdir() if path.is_file())
+    images = sorted(source / name for name in chosen.images)
     if not images:
         raise InputError(
-            f"expected images ({' '.join(sorted(IMAGE_SUFFIXES))}) directly in {source}, "
-            "received none: name the folder that holds them"
+            f"expected images ({FORMATS}) directly in {source}, received none: "
+            "name the folder that holds them"
         )
     classes = _classes_from_names(images) if labels is None else _classes_from_csv(images, labels)
     if not classes:
@@ -111,6 +109,7 @@ def plan(source: Path, target: Path, *, labels: Path | None = None) -> Plan:
         counts=dict(sorted(Counter(classes.values()).items())),
         unlabelled=tuple(path for path in images if path not in classes),
         target=target,
+        left_out=chosen.left_out,
     )
 
 
@@ -151,22 +150,17 @@ def _classes_from_names(images: Sequence[Path]) -> dict[Path, str]:
 
 def _classes_from_csv(images: Sequence[Path], labels: Path) -> dict[Path, str]:
     """Joins the rows of a table to the images; says which rows fit no image or contradict."""
-    by_name, by_stem = defaultdict(list), defaultdict(list)
-    for path in images:
-        by_name[_normal(path.name)].append(path)
-        by_stem[_normal(path.stem)].append(path)
-
+    rows = _read_rows(labels)
+    by_name = {path.name: path for path in images}
+    meant = match_names([file for file, _ in rows], by_name)
     found: dict[Path, set[str]] = defaultdict(set)
     missing: list[str] = []
     ambiguous: list[str] = []
-    for file, class_name in _read_rows(labels):
-        # The folder is flat, so the last part of a path is enough.
-        name = _normal(re.split(r"[/\\]", file)[-1])
-        candidates = by_name.get(name) or by_stem.get(name) or []
-        if len(candidates) == 1:
-            found[candidates[0]].add(class_name)
+    for (file, class_name), names in zip(rows, meant, strict=True):
+        if len(names) == 1:
+            found[by_name[names[0]]].add(class_name)
         else:
-            (ambiguous if candidates else missing).append(file)
+            (ambiguous if names else missing).append(file)
 
     contradicting = [path for path, names in found.items() if len(names) > 1]
     for problem, files in (
@@ -180,37 +174,20 @@ def _classes_from_csv(images: Sequence[Path], labels: Path) -> dict[Path, str]:
 
 
 def _read_rows(labels: Path) -> list[tuple[str, str]]:
-    """Reads (file, class name) from a table, whatever its delimiter and its other columns."""
-    try:
-        # utf-8-sig: spreadsheets put a byte order mark in front.
-        with labels.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            delimiter, file_column, label_column = _columns(header, labels)
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"expected a CSV file in UTF-8, received {labels}: {error}") from error
+    """Reads (file, class name) from a table, whatever its other columns."""
+    header, rows, _ = read_table(labels)
+    file_column, label_column = (find_column(header, n) for n in (IMAGE_COLUMNS, LABEL_COLUMNS))
+    if file_column is None or label_column is None:
+        raise InputError(
+            f"{labels}: expected a first line with a column {'/'.join(IMAGE_COLUMNS)} and a column "
+            f"{'/'.join(LABEL_COLUMNS)}, received {','.join(header)!r}: add such a header"
+        )
     short = [str(row) for row in rows if len(row) <= max(file_column, label_column)]
     if short:
         raise InputError(
             f"{labels}: expected a file and a label in each row, received {_some(short)}"
         )
-    return [(row[file_column].strip(), _normal(row[label_column].strip())) for row in rows]
-
-
-def _columns(header: str, labels: Path) -> tuple[str, int, int]:
-    """Finds delimiter, file column and label column: the first delimiter that yields both."""
-    for delimiter in DELIMITERS:
-        names = [
-            name.strip().casefold() for name in next(csv.reader([header], delimiter=delimiter), [])
-        ]
-        file_names = [name for name in FILE_COLUMNS if name in names]
-        label_names = [name for name in LABEL_COLUMNS if name in names]
-        if file_names and label_names:
-            return delimiter, names.index(file_names[0]), names.index(label_names[0])
-    raise InputError(
-        f"{labels}: expected a first line with a column {'/'.join(FILE_COLUMNS)} and a column "
-        f"{'/'.join(LABEL_COLUMNS)}, received {header.strip()!r}: add such a header"
-    )
+    return [(row[file_column], _normal(row[label_column])) for row in rows]
 
 
 def _check_class_names(class_names: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from transfer.images.decoding import (
     BadImage,
     Decoding,
-    PagesWarning,
+    DecodingWarning,
     decode,
     decoded_size,
     resize,
@@ -135,6 +135,16 @@ def test_the_window_spreads_16_bit_tiff():
     np.testing.assert_array_equal(decoded[..., 2], np.rint(values / 3014 * 255))
 
 
+def test_few_levels_are_warned_of():
+    dark = RANDOM.integers(0, 4096, (6, 5), dtype=np.uint16)
+    with pytest.warns(DecodingWarning, match="--window 0:4095"):
+        decode(tiff(dark), "x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decode(tiff(dark), "x", Decoding("0:4095"))
+        decode(tiff(np.array([[0, 9000]], np.uint16)), "x")
+
+
 def test_16_bit_tiff_where_white_is_zero():
     values = RANDOM.integers(0, 65536, (6, 5), dtype=np.uint16)
     inverted = tiff(values, tiffinfo={262: 0})
@@ -163,7 +173,7 @@ def test_a_window_leaves_8_bits_alone_and_is_refused_for_16_bits_of_colour():
 def test_pages():
     pages = RANDOM.integers(0, 256, (3, 5, 4), dtype=np.uint8)
     data = tiff(*pages)
-    with pytest.warns(PagesWarning, match=r"the first is taken; --page N"):
+    with pytest.warns(DecodingWarning, match=r"the first is taken; --page N"):
         np.testing.assert_array_equal(decode(data, "x")[..., 0], pages[0])
     np.testing.assert_array_equal(decode(data, "x", Decoding(page=3))[..., 0], pages[2])
     with pytest.raises(BadImage, match="expected page 4, received a file of 3"):

@@ -24,6 +24,7 @@ from tests.transfer.images.test_cifar import cifar10_binary, cifar10_python
 from transfer.errors import InputError
 from transfer.images import digests, sources
 from transfer.images.decoding import BadImage
+from transfer.images.file_names import FORMATS, is_image
 from transfer.images.sources import DataOptions, data_name, digest, load
 
 TARS = {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz", "tar.bz2": "w:bz2"}
@@ -43,10 +44,7 @@ def number_in(image):
 
 def tree(*names, folders=()):
     """Files by name; each image holds its place in the list, other files hold text."""
-    files = {
-        name: picture(i) if name.lower().endswith(sources.SUFFIXES) else b"text"
-        for i, name in enumerate(names)
-    }
+    files = {name: picture(i) if is_image(name) else b"text" for i, name in enumerate(names)}
     return files | {f"{folder}/": None for folder in folders}
 
 
@@ -187,7 +185,7 @@ def test_files_that_are_no_images_are_rows_all_the_same(tmp_path, kind):
     assert sorted(images.ids) == sorted(files)
     bad = [(images.ids[row], image.reason) for row, image in images.stream()
            if isinstance(image, BadImage)]  # fmt: skip
-    assert bad == [("cats/2.png", "no JPEG, PNG or other image")]
+    assert bad == [("cats/2.png", f"no {FORMATS} image")]
 
 
 @given(
@@ -253,6 +251,46 @@ def test_a_name_that_is_not_utf8(tmp_path):
     options = write(tmp_path, "folder", tree("a/1.png", "b/1.png"))
     Path(os.fsdecode(os.fsencode(options.data) + b"/a/\xff.png")).write_bytes(picture(1))
     assert "not UTF-8" in refused(options)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_hidden_files_and_others_are_left_out_and_counted(tmp_path, kind):
+    images = tree("cats/1.tif", "dogs/2.AVIF", "dogs/3.jfif")
+    hidden = tree("cats/._1.tif", ".ipynb_checkpoints/4.png", "dogs/@eaDir/5.jpg", "#recycle/6.jpg")
+    others = tree("labels.csv", "cats/clip.mp4", "dogs/b.MP4", "dogs/Thumbs.db", ".DS_Store")
+    found = load(write(tmp_path, kind, images | hidden | others))
+    assert sorted(found.ids) == sorted(images)
+    assert found.left_out == {"hidden files": 4, ".mp4": 2, ".csv": 1}
+
+
+def test_a_digest_tells_what_is_left_out_of_a_folder(tmp_path):
+    options = write(tmp_path, "folder", tree("cats/1.png", "dogs/2.png", "notes.txt", "a/.b.png"))
+    heard = []
+    assert digest(options, left_out=heard.append) == digest(options)
+    assert heard == [{".txt": 1, "hidden files": 1}]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_classes_are_one_however_their_letters_are_composed(tmp_path, kind):
+    names = ["train/B\xe4r/1.png", "train/cat/2.png", "test/Ba\u0308r/3.png", "test/cat/4.png"]
+    images = load(write(tmp_path, kind, tree(*names)))
+    assert images.class_names == ("B\xe4r", "cat")
+    assert sorted(images.ids) == sorted(names)  # as they are on disk
+    assert [images.class_names[label] for label in images.labels] == [
+        "B\xe4r" if "r/" in id[5:] else "cat" for id in images.ids
+    ]
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10", "cifar100"])
+def test_a_folder_named_as_a_data_set_is_not_passed_over(tmp_path, monkeypatch, name):
+    Path(write(tmp_path, "folder", tree("cats/1.png", "dogs/2.png")).data).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for ask in (load, digest):
+        with pytest.raises(InputError, match=rf"give \./{name} for the folder; for the data set"):
+            ask(DataOptions(data=name))
+    assert len(load(DataOptions(f"./{name}", val_fraction=0.0, test_fraction=0.0))) == 2
+    assert digest(DataOptions(data=f"./{name}")) == digest(DataOptions(data=str(tmp_path / name)))
+    assert data_name(DataOptions(data=f"./{name}")) == name
 
 
 @pytest.mark.parametrize("limit", [0, -1])

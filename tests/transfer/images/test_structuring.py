@@ -102,7 +102,7 @@ def test_files_without_a_class_are_left_out_and_listed(tmp_path):
 
 def test_plan_counts_and_orders_and_ignores_what_is_no_image(flat):
     fill(flat / "subfolder", "horse.1.jpg")
-    fill(flat, "._cat.9.jpg", "cat.3.tiff")
+    fill(flat, "._cat.9.jpg", "cat.3.svg")
     planned = plan(flat, flat.parent / "out")
     assert planned.counts == {"cat": 2, "dog": 1}
     assert [step.source.name for step in planned.moves] == [
@@ -112,6 +112,7 @@ def test_plan_counts_and_orders_and_ignores_what_is_no_image(flat):
     ]
     assert planned.target == flat.parent / "out"
     assert planned.unlabelled == ()
+    assert planned.left_out == {".svg": 1, ".txt": 1, "hidden files": 1}
 
 
 def test_plan_touches_nothing(flat, tmp_path):
@@ -131,6 +132,25 @@ def test_plan_touches_nothing(flat, tmp_path):
 def test_columns_are_found_by_name_in_any_case(flat, tmp_path, file_column, label_column):
     table = write_table(tmp_path, f"age,{label_column},{file_column}\n3,lion,cat.1.jpg\n")
     assert classes(plan(flat, tmp_path / "out", labels=table)) == {"cat.1.jpg": "lion"}
+
+
+@pytest.mark.parametrize("column", ["file_name", "File Name", "image_id", "image_name", "img"])
+def test_tables_as_people_have_them(flat, tmp_path, column):
+    rows = "CAT.1.JPG, lion\ncat.2.png,lion\nDog_0003,dog"
+    table = write_table(tmp_path, f"\n{column},Class Name,,\n{rows}\n,,\n\n , \n")
+    planned = plan(flat, tmp_path / "out", labels=table)
+    assert classes(planned) == {"cat.1.jpg": "lion", "cat.2.jpg": "lion", "dog_0003.png": "dog"}
+
+
+def test_names_that_differ_in_case_alone_are_told_apart(tmp_path):
+    source = fill(tmp_path / "in", "a.jpg", "A.jpg")
+    if len(list(source.iterdir())) == 1:
+        pytest.skip("this file system takes them for one")
+    table = write_table(tmp_path, "file,label\na.jpg,small\nA.jpg,large\n")
+    found = classes(plan(source, tmp_path / "out", labels=table))
+    assert found == {"a.jpg": "small", "A.jpg": "large"}
+    with pytest.raises(InputError, match=r"one image.*received A\.JPG"):
+        plan(source, tmp_path / "out", labels=write_table(tmp_path, "file,label\nA.JPG,large\n"))
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
