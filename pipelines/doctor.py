@@ -15,7 +15,8 @@ from transfer.backbones.efficientnet_lite import packaged_weights
 from transfer.backend.devices import accelerators
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.images.sources import DOWNLOADS, DataOptions, keras_home, load_as_given
+from transfer.images.downloads import DOWNLOADS, keras_home
+from transfer.images.sources import DataOptions, load_as_given
 
 REQUIRED = ("keras", "tensorflow", "h5py", "numpy", "scikit-learn", "joblib", "pillow")
 OPTIONAL = {

@@ -22,8 +22,9 @@ from tests.places import PROJECT, SHARED
 from tests.transfer.images.test_archives import count_passes
 from tests.transfer.images.test_cifar import cifar10_binary, cifar10_python
 from transfer.errors import InputError
-from transfer.images import digests, sources
-from transfer.images.decoding import BadImage
+from transfer.images import digests
+from transfer.images.decoding import SUFFIXES, BadImage
+from transfer.images.digits import digits_file
 from transfer.images.sources import DataOptions, data_name, digest, load
 
 TARS = {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz", "tar.bz2": "w:bz2"}
@@ -44,7 +45,7 @@ def number_in(image):
 def tree(*names, folders=()):
     """Files by name; each image holds its place in the list, other files hold text."""
     files = {
-        name: picture(i) if name.lower().endswith(sources.SUFFIXES) else b"text"
+        name: picture(i) if name.lower().endswith(SUFFIXES) else b"text"
         for i, name in enumerate(names)
     }
     return files | {f"{folder}/": None for folder in folders}
@@ -279,7 +280,7 @@ def test_missing_path_and_unknown_file(tmp_path, call):
 
 def test_digits_are_the_bundled_ones():
     images = load(DataOptions(data="digits"))
-    with gzip.open(sources._digits_file()) as file:
+    with gzip.open(digits_file()) as file:
         table = np.loadtxt(file, delimiter=",")
     assert len(images) == 1797
     assert images.class_names == tuple("0123456789")
