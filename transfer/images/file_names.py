@@ -1,0 +1,87 @@
+"""Which files count as images, by their names, and which are hidden or kept by a system."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif"),
+    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpx", ".jpf"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""Names of image files end so, in any case."""
+
+# A name with a dot in front, or what macOS, Synology, QNAP, Windows and ext file systems leave.
+_HIDDEN = re.compile(
+    r"/(?:\.(?!\.?(?:/|$))|(?:__MACOSX|@eaDir|#recycle|@Recycle|@Recently-Snapshot|\$RECYCLE\.BIN|"
+    r"System Volume Information|lost\+found|Thumbs\.db|ehthumbs\.db|desktop\.ini)(?:/|$))",
+    re.IGNORECASE,
+)
+_HIDDEN_KIND = "hidden files"
+_BARE_KIND = "without a suffix"
+_KINDS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ChosenFiles:
+    """Files, told apart by their names.
+
+    Attributes:
+        images: The place of each image among the files, by its path.
+        others: Paths of files that are neither images nor hidden.
+        left_out: How many files of each kind are left out: the others by suffix, and hidden files
+            that look like images.
+    """
+
+    images: dict[str, int]
+    others: list[str]
+    left_out: Counter[str]
+
+
+def choose_images(paths: Iterable[str]) -> ChosenFiles:
+    """Tells images from other files; POSIX paths below the folder in question."""
+    images: dict[str, int] = {}
+    others: list[str] = []
+    left_out: Counter[str] = Counter()
+    for place, path in enumerate(paths):
+        if is_hidden(path):
+            left_out[_HIDDEN_KIND] += is_image(path)
+        elif is_image(path):
+            images[path] = place
+        else:
+            others.append(path)
+            left_out[PurePosixPath(path).suffix.lower() or _BARE_KIND] += 1
+    return ChosenFiles(images, others, +left_out)
+
+
+def is_image(path: str) -> bool:
+    """Whether a file is named as images are."""
+    return path.lower().endswith(SUFFIXES)
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file or folder, or one that it lies in, is hidden or kept by a system.
+
+    Args:
+        path: POSIX path; `..` hides nothing.
+    """
+    return _HIDDEN.search(f"/{path}") is not None
+
+
+def without_suffix(path: str) -> str:
+    """A path without the suffix of an image, where it has one: `a.1` is whole, `a.1.JPG` is not."""
+    return path.rpartition(".")[0] if is_image(path) else path
+
+
+def in_words(left_out: Mapping[str, int]) -> str:
+    """Counts of kinds, the most frequent first: `3 .txt, 1 .mp4, 2 hidden files`."""
+    kinds = dict(sorted(left_out.items(), key=lambda kind: (-kind[1], kind[0])))
+    hidden = kinds.pop(_HIDDEN_KIND, 0)
+    words = [f"{count:,} {kind}" for kind, count in kinds.items()]
+    if more := sum([*kinds.values()][_KINDS_SHOWN:]):
+        words[_KINDS_SHOWN:] = [f"{more:,} of other kinds"]
+    if hidden:
+        words.append(f"{hidden:,} {_HIDDEN_KIND if hidden > 1 else 'hidden file'}")
+    return ", ".join(words)
