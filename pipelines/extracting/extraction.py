@@ -27,6 +27,7 @@ from transfer.backend.startup import import_keras
 from transfer.errors import InputError
 from transfer.extraction.extraction import extract
 from transfer.images.imageset import ImageSet
+from transfer.images.sources import remarks
 
 NEAR = 2
 """A spec that differs in so few fields from one in the store may be a mistake: it is shown."""
@@ -87,6 +88,8 @@ def _extract(setup: Setup, spec: FeatureSpec) -> None:
     setup = replace(setup, rehash=False)  # the spec has just read everything
     path = setup.feature_path(spec)
     started = time.monotonic()
+    for remark in remarks(setup.data):
+        print(f"features: {remark}")
     with ExitStack() as opened:
         extractor = opened.enter_context(Extractor(setup, spec))
         writer = opened.enter_context(extractor.writer())

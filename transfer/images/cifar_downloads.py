@@ -1,18 +1,13 @@
-"""CIFAR as Keras downloads it, and where Keras keeps what it downloads."""
+"""CIFAR as Keras downloads it."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from transfer.errors import InputError
 from transfer.images import cifar
-
-
-def keras_home() -> Path:
-    """The folder where Keras keeps what it downloads, found without importing it."""
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+from transfer.images.downloads import keras_home
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,12 @@ import numpy as np
 from transfer.errors import InputError
 from transfer.images.archives import Listing
 from transfer.images.decoding import SUFFIXES
+from transfer.images.digests import FileDigests, digest_of_files
 from transfer.images.imageset import ImageSet
 from transfer.images.splits import SPLIT_NAMES
+
+TABLES = (".csv", ".tsv", ".jsonl")
+"""Names of files that may say the classes end so."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,18 @@ def _root(holders: set[tuple[str, ...]], folders: set[tuple[str, ...]]) -> tuple
     return root
 
 
+def digest(listing: Listing, digests_of: FileDigests) -> str:
+    """Returns the sha256, in hexadecimal, of the ids of a folder's images with the sha256 of each.
+
+    Raises:
+        InputError: As `find_tree`.
+    """
+    tree = find_tree(listing)
+    names = sorted(tree.images)
+    paths = [listing.path / (tree.prefix + name) for name in names]
+    return digest_of_files(paths, names, digests_of)
+
+
 def load(listing: Listing) -> ImageSet:
     """Makes rows of the images, with their paths below the wrapping folders as ids.
 
@@ -108,6 +124,7 @@ def load(listing: Listing) -> ImageSet:
         raise InputError(
             f"{where!r}: {len(stray)} of {len(paths)} images lie in no class folder "
             f"(such as {min(stray)!r}): expected class/image; `transfer structure` can sort them"
+            f"{_table_beside(listing)}"
         )
     filled = {path[:depth] for path in paths.values()}
     needed = {path for path in tree.folders if len(path) <= depth}
@@ -133,6 +150,11 @@ def load(listing: Listing) -> ImageSet:
         source=listing.contents,
         members=np.array([tree.images[id] for id in ids], np.int64),
     )
+
+
+def _table_beside(listing: Listing) -> str:
+    tables = sorted(name for name in listing.files if name.lower().endswith(TABLES))
+    return f", or give a table as --data, such as {tables[0]}" if tables else ""
 
 
 def _has_splits(tree: Tree, where: str) -> bool:

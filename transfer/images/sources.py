@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
+import posixpath
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from transfer.errors import InputError
-from transfer.images import archives, cifar, class_folders, digits, splits
+from transfer.images import (
+    archives,
+    cifar,
+    class_folders,
+    digits,
+    manifests,
+    parquet_shards,
+    splits,
+)
+from transfer.images.archives import Listing
+from transfer.images.cifar_downloads import DOWNLOADS, keras_copy
 from transfer.images.digests import FileDigests, file_digests, required_digest
-from transfer.images.downloads import DOWNLOADS, keras_copy
 from transfer.images.groups import fingerprint, groups_of
 from transfer.images.imageset import ImageSet
+from transfer.images.manifests import Manifest
+from transfer.images.parquet_shards import Shards
+from transfer.images.remote import RemoteFolder, is_address, list_folder, local_copy
 
 _ARCHIVE_SUFFIXES = (
     *(f".tar.{compression}" for compression in ("gz", "xz", "bz2")),
@@ -29,8 +43,11 @@ class DataOptions:
 
     data: str = "cifar10"
     """"cifar10", "cifar100", "digits", or a path: a folder with one folder of images per class,
-    with or without train/ val/ test/ above, a zip or tar (gz, xz, bz2) of one, or CIFAR as its
-    authors publish it."""
+    with or without train/ val/ test/ above, a zip or tar (gz, xz, bz2) of one, CIFAR as its
+    authors publish it, a table of paths and labels (.csv, .tsv, .jsonl, .parquet), or .parquet
+    files of Hugging Face's with images inside. An address such as s3://bucket/photos will do."""
+    images_root: str | None = None
+    """Where the paths of a table begin, if not in its own folder."""
     limit_per_class: int | None = None
     """Take only the first so many images, by id, of each class of each split that is given."""
     val_fraction: float = 0.1
@@ -43,7 +60,7 @@ class DataOptions:
     group: str | None = None
     """What keeps images of one patient, clip or camera on one side of all splits and folds: a
     regular expression searched in each id, whose capture group or whole match names the group; or a
-    .csv file with two columns, image id and group."""
+    .csv file with two columns, image id and group. By default a table's column of groups."""
     split_seed: int = 0
     """Another number carves out other images: to see how much a score owes to the split."""
 
@@ -83,6 +100,10 @@ def groups_in(ids: np.ndarray, options: DataOptions) -> np.ndarray | None:
     Raises:
         InputError: As `groups.groups_of`.
     """
+    if options.group is None:
+        manifest = _manifest(options)
+        groups = manifest.groups_of(ids) if manifest else None
+        return None if groups is None else np.array(groups, object)
     part = options.limit_per_class is not None or options.bad_images == "skip"
     return groups_of(ids, options.group, part)
 
@@ -96,7 +117,7 @@ def how_split(options: DataOptions) -> dict[str, Any]:
     return {
         "val_fraction": options.val_fraction,
         "test_fraction": options.test_fraction,
-        "group": fingerprint(options.group),
+        "group": _group_fingerprint(options),
         "split_seed": options.split_seed,
         "split_rule": splits.RULE,
     }
@@ -111,7 +132,7 @@ def load_as_given(options: DataOptions) -> ImageSet:
     splits.check_fractions(options.val_fraction, options.test_fraction)
     if options.limit_per_class is not None and options.limit_per_class < 1:
         raise InputError(f"limit_per_class must be at least 1, received {options.limit_per_class}")
-    images = digits.load() if options.data == "digits" else _open(_path(options.data))
+    images = _found(options).load()
     if len(images.class_names) < 2:
         raise InputError(
             f"{options.data!r} has only one class ({', '.join(images.class_names)}), "
@@ -126,32 +147,17 @@ def digest(options: DataOptions, digests_of: FileDigests = file_digests) -> str:
     """Returns the sha256, in hexadecimal, of the content behind `options.data`.
 
     Where the content lies does not matter, nor do the other options. An archive: of its bytes. A
-    folder: of the ids of its images, or names of its CIFAR files, with the sha256 of each; a file
-    that cannot be read counts as such.
+    folder: of the ids of its images, or names of its CIFAR or .parquet files, with the sha256 of
+    each; a file that cannot be read counts as such. A table: of that and labels and splits.
 
     Args:
-        options: Only `data` matters.
+        options: Only `data` and `images_root` matter.
         digests_of: Digests the files, all in one call; one that remembers them saves reading them.
 
     Raises:
         InputError: If there is nothing usable there.
     """
-    if options.data == "digits":
-        return required_digest(digits.digits_file(), digests_of)
-    path = _path(options.data)
-    if archives.kind_of(path) != "folder":
-        return required_digest(path, digests_of)
-    listing = archives.open_listing(path)
-    if found := cifar.find(listing):
-        release, prefix = found
-        names = list(release.files)
-    else:
-        tree = class_folders.find_tree(listing)
-        prefix = tree.prefix
-        names = sorted(tree.images)
-    digests = digests_of([path / (prefix + name) for name in names])
-    lines = [f"{sha256}  {name}\n" for name, sha256 in zip(names, digests, strict=True)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return _found(options).digest(digests_of)
 
 
 def is_named(options: DataOptions) -> bool:
@@ -163,20 +169,113 @@ def data_name(options: DataOptions) -> str:
     """Returns a short name for folders of results: "digits", "cats-and-dogs"."""
     if is_named(options):
         return options.data
-    name = Path(options.data).expanduser().resolve().name
-    suffix = next((s for s in _ARCHIVE_SUFFIXES if name.lower().endswith(s)), "")
+    name = _file_name(options.data)
+    suffixes = (*_ARCHIVE_SUFFIXES, *manifests.SUFFIXES)
+    suffix = next((s for s in suffixes if name.lower().endswith(s)), "")
     return name[: len(name) - len(suffix)] or "data"
 
 
-def _path(data: str) -> Path:
-    return keras_copy(data) if data in DOWNLOADS else Path(data).expanduser()
+def remarks(options: DataOptions) -> list[str]:
+    """What of the data was understood in a way that the user may not expect, a line each."""
+    manifest = _manifest(options)
+    if not manifest or not manifest.repeated:
+        return []
+    few = ", ".join(manifest.repeated[:3])
+    return [
+        f"{options.data} says {len(manifest.repeated):,} rows again, such as {few}: one each counts"
+    ]
 
 
-def _open(path: Path) -> ImageSet:
-    listing = archives.open_listing(path)
+def _group_fingerprint(options: DataOptions) -> str | None:
+    if options.group is None and (manifest := _manifest(options)):
+        return manifest.fingerprint()
+    return fingerprint(options.group)
+
+
+class _Found(NamedTuple):
+    """What there is behind an option, not yet looked through."""
+
+    load: Callable[[], ImageSet]
+    digest: Callable[[FileDigests], str]
+
+
+def _found(options: DataOptions) -> _Found:
+    if options.data == "digits":
+        return _Found(digits.load, partial(required_digest, digits.digits_file()))
+    if manifest := _manifest(options):
+        root, is_part = _images_root(options), options.bad_images == "skip"
+        return _Found(
+            partial(manifests.load, manifest, root, is_part),
+            partial(manifests.digest, manifest, root),
+        )
+    if options.images_root is not None:
+        expected = ", ".join(manifests.SUFFIXES)
+        raise InputError(
+            f"--images-root expects --data to be a table ({expected}), received "
+            f"{options.data!r}; leave it out"
+        )
+    place = _place(options.data)
+    if isinstance(place, RemoteFolder) or place.is_dir():
+        return _listed(archives.open_listing(place))
+    if manifests.is_table(place.name):  # not of paths, but of images
+        shards = Shards((place,), (place.name,))
+        return _Found(shards.load, shards.digest)
+    return _Found(  # an archive's digest does without its listing, which can take a pass
+        lambda: _listed(archives.open_listing(place)).load(), partial(_digest_of_archive, place)
+    )
+
+
+def _digest_of_archive(path: Path, digests_of: FileDigests) -> str:
+    archives.kind_of(path)
+    return required_digest(path, digests_of)
+
+
+def _listed(listing: Listing) -> _Found:
+    """What the files of a folder or an archive are."""
     if found := cifar.find(listing):
-        return cifar.load(listing, *found)
-    return class_folders.load(listing)
+        return _Found(
+            partial(cifar.load, listing, *found),
+            partial(cifar.digest, listing, *found),
+        )
+    if shards := parquet_shards.find(listing):
+        return _Found(shards.load, shards.digest)
+    return _Found(partial(class_folders.load, listing), partial(class_folders.digest, listing))
+
+
+def _manifest(options: DataOptions) -> Manifest | None:
+    """The table that the data is, if it is one of paths."""
+    if not manifests.is_table(options.data):
+        return None
+    path = _place(options.data)
+    if not isinstance(path, Path) or path.is_dir():
+        return None
+    if path.suffix.lower() == ".parquet" and parquet_shards.holds_images(path):
+        return None
+    return manifests.read(path)
+
+
+def _images_root(options: DataOptions) -> Path | RemoteFolder:
+    root = options.images_root
+    if root is None:
+        root = options.data.rpartition("/")[0] if is_address(options.data) else None
+    if root is None:
+        return Path(options.data).expanduser().parent
+    return list_folder(root) if is_address(root) else Path(root).expanduser()
+
+
+def _place(data: str) -> Path | RemoteFolder:
+    if data in DOWNLOADS:
+        return keras_copy(data)
+    if not is_address(data):
+        return Path(data).expanduser()
+    is_file = _file_name(data).lower().endswith((*_ARCHIVE_SUFFIXES, *manifests.SUFFIXES))
+    return local_copy(data) if is_file else list_folder(data)
+
+
+def _file_name(data: str) -> str:
+    if is_address(data):
+        return posixpath.basename(data.partition("?")[0].rstrip("/"))
+    return Path(data).expanduser().resolve().name
 
 
 def _first_of_each_class(images: ImageSet, limit: int) -> np.ndarray:

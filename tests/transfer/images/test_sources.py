@@ -420,6 +420,12 @@ def test_a_tar_of_the_folder_itself(tmp_path):
     assert sorted(images.ids) == [id for id, _, _ in SORTED]
 
 
+def test_what_datasets_saved_to_disk_is_refused(tmp_path):
+    options = write(tmp_path, "folder", {"train/data-00000-of-00001.arrow": b"", "state.json": b""})
+    said = refused(options)
+    assert "expects .parquet files, received .arrow files as save_to_disk makes them" in said
+
+
 def test_digest_of_the_digits():
     import sklearn
 
