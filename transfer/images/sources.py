@@ -136,7 +136,8 @@ def load_as_given(options: DataOptions) -> ImageSet:
     if len(images.class_names) < 2:
         raise InputError(
             f"{options.data!r} has only one class ({', '.join(images.class_names)}), "
-            "at least two are needed: give a folder with one folder of images per class"
+            "at least two are needed: give a folder with one folder of images per class, "
+            "or a table that has more labels"
         )
     if options.limit_per_class is not None:
         images = images.subset(_first_of_each_class(images, options.limit_per_class))

@@ -157,6 +157,15 @@ def test_the_digest_is_of_names_and_bytes(folder, tmp_path):
     assert digest(DataOptions(str(tmp_path / "moved"))) != first
 
 
+def test_files_behind_an_address_are_fetched(folder, tmp_path, monkeypatch):
+    pytest.importorskip("fsspec", reason="needs the package fsspec")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    remote = DataOptions(f"file://{folder.data}", **NONE)
+    assert numbers_of(load(remote)) == list(range(10))
+    assert digest(remote) == digest(folder)
+    assert len(list((tmp_path / "keras").rglob("*.parquet"))) == 3
+
+
 def test_what_cannot_be_used_is_one_line(tmp_path, folder):
     unlabelled = shard(tmp_path / "u.parquet", range(4), labels=[0, 1, -1, None])
     assert "received 2 of 4 without" in refused(unlabelled)
