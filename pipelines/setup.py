@@ -95,13 +95,14 @@ class Setup:
     def with_absolute_paths(self) -> "Setup":
         """The same for a process that works in another folder, or on another machine."""
         group, weights = self.data.group, self.backbone.weights
+        root = None if self.data.images_root is None else absolute(self.data.images_root)
         if group is not None and is_csv(group):
             group = str(Path(group).expanduser().resolve())
         if weights not in ("imagenet", "none"):
             weights = str(Path(weights).resolve())
         return replace(
             self,
-            data=replace(self.data, data=absolute(self.data.data), group=group),
+            data=replace(self.data, data=absolute(self.data.data), images_root=root, group=group),
             backbone=replace(self.backbone, weights=weights),
             artifacts=self.artifacts.resolve(),
         )

@@ -28,6 +28,7 @@ from transfer.errors import InputError
 from transfer.extraction.extraction import extract
 from transfer.images.file_names import kinds_in_words
 from transfer.images.imageset import ImageSet
+from transfer.images.sources import remarks
 
 NEAR = 2
 """A spec that differs in so few fields from one in the store may be a mistake: it is shown."""
@@ -89,6 +90,8 @@ def _extract(setup: Setup, spec: FeatureSpec, again: bool) -> None:
     setup = replace(setup, rehash=False)  # the spec has just read everything
     path = setup.feature_path(spec)
     started = time.monotonic()
+    for remark in remarks(setup.data):
+        print(f"features: {remark}")
     with ExitStack() as opened:
         extractor = opened.enter_context(Extractor(setup, spec))
         writer = opened.enter_context(extractor.writer())

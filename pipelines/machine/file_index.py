@@ -11,10 +11,11 @@ from time import time_ns
 from cache import CacheError
 from cache.durable import whole_file
 from transfer.images.digests import UNREADABLE, file_digests
+from transfer.images.remote import SETTLED, RemoteFile, is_address
 
 _FORMAT = "cached-transfer file index 1"
-_ENTRY = re.compile(r"[0-9a-f]{64} \d+ -?\d+ -?\d+ \d+")  # sha256, then what _state says
-_SETTLED = 2_000_000_000  # ns; the coarsest clock of a file system in use, FAT's, ticks every 2 s
+_STATE = r"(\d+ -?\d+ -?\d+ \d+|[0-9a-f]{64})"  # of a local file, or of a remote one
+_ENTRY = re.compile(rf"[0-9a-f]{{64}} {_STATE}")  # sha256, then what _status says
 
 
 def index_path(folder: Path, data: str) -> Path:
@@ -28,17 +29,18 @@ def index_path(folder: Path, data: str) -> Path:
         `folder / "photos-1a2b3c4d.json"`: its name for the reader, then hexadecimal digits that
         stand for its absolute path.
     """
-    source = Path(data).expanduser().absolute()
-    name = re.sub(r"[^\w.-]+", "-", source.name)[:40] or "data"
+    source = data if is_address(data) else str(Path(data).expanduser().absolute())
+    name = re.sub(r"[^\w.-]+", "-", source.rstrip("/").rpartition("/")[2])[:40] or "data"
     return folder / f"{name}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:8]}.json"
 
 
 class FileIndex:
     """A `transfer.images.digests.FileDigests` that remembers the digests in one small JSON file.
 
-    A file is known by its absolute path, and taken for unchanged where its size, mtime, ctime and
-    inode are the remembered ones. The ctime gives away a change behind which the mtime was put
-    back; the inode, two folders of files of one size and tick that traded names.
+    A file is known by its absolute path or address, and taken for unchanged where its size, mtime,
+    ctime and inode are the remembered ones, or what `RemoteFile.state` says. The ctime gives away a
+    change behind which the mtime was put back; the inode, two folders of files of one size and tick
+    that traded names.
 
     Like git's index, it trusts no file that was changed less than 2 seconds before it was read, or
     later by that file's own clock: a second change within one tick of the clock would leave no
@@ -60,7 +62,7 @@ class FileIndex:
         self._entries = {} if rehash else _load(path)
         self._is_saved = not rehash
 
-    def __call__(self, paths: Sequence[Path]) -> list[str]:
+    def __call__(self, paths: Sequence[Path | RemoteFile]) -> list[str]:
         """Returns the sha256 of each file, in hexadecimal, or `UNREADABLE`; reads changed files.
 
         What the index holds on files that are gone is dropped. Files that are merely not asked
@@ -69,8 +71,11 @@ class FileIndex:
         here = Path.cwd()
         names = [str(path) if path.is_absolute() else f"{here}/{path}" for path in paths]
         # Statuses come before contents: a change between the two is then a difference next time.
-        statuses = [_status(name) for name in names]
-        states = [_state(status) for status in statuses]
+        statuses = [
+            path.state() if isinstance(path, RemoteFile) else _state(name)
+            for path, name in zip(paths, names, strict=True)
+        ]
+        states = [state for state, _ in statuses]
         entries = [self._entries.get(name, "") for name in names]
         pairs = zip(entries, states, strict=True)
         digests = [entry[:64] if state and entry[65:] == state else "" for entry, state in pairs]
@@ -78,37 +83,30 @@ class FileIndex:
         before_reading = time_ns()
         for i, digest in zip(unknown, file_digests([paths[i] for i in unknown]), strict=True):
             digests[i] = digest
-            is_kept = digest != UNREADABLE and _is_settled(statuses[i], before_reading)
-            entries[i] = f"{digest} {states[i]}" if is_kept else ""
+            state, changed = statuses[i]
+            is_kept = state and digest != UNREADABLE and changed <= before_reading - SETTLED
+            entries[i] = f"{digest} {state}" if is_kept else ""
         self._replace(dict(zip(names, entries, strict=True)))
         return digests
 
     def _replace(self, asked: dict[str, str]) -> None:
         """Takes the entries of all files asked for, "" for none, and saves what is new."""
         others = self._entries.keys() - asked.keys()
-        kept = {name: self._entries[name] for name in others if _status(name)}
+        kept = {name: self._entries[name] for name in others if is_address(name) or _state(name)[0]}
         entries = kept | {name: entry for name, entry in asked.items() if entry}
         if entries != self._entries or not self._is_saved:
             self._entries = entries
             self._is_saved = _save(self._path, entries)
 
 
-def _status(name: str) -> os.stat_result | None:
+def _state(name: str) -> tuple[str, int]:
+    """What changes with a file's content, "" where there is none, and when it last did, in ns."""
     try:
-        return os.stat(name)  # noqa: PTH116 (there may be 60,000 of them, and Path.stat is slower)
+        status = os.stat(name)  # noqa: PTH116 (there may be 60,000, and Path.stat is slower)
     except OSError:
-        return None
-
-
-def _state(status: os.stat_result | None) -> str:
-    if status is None:
-        return ""
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-
-
-def _is_settled(status: os.stat_result | None, moment: int) -> bool:
-    """Says whether a file's last change was clearly before a moment, in ns since 1970."""
-    return status is not None and max(status.st_mtime_ns, status.st_ctime_ns) <= moment - _SETTLED
+        return "", 0
+    state = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+    return state, max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _load(path: Path) -> dict[str, str]:

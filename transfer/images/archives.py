@@ -22,6 +22,7 @@ import numpy as np
 
 from transfer.errors import InputError
 from transfer.images.imageset import EncodedFiles
+from transfer.images.remote import RemoteFolder
 from transfer.images.zip_names import names_of
 
 Compression = Literal["gz", "xz", "bz2"]
@@ -50,19 +51,19 @@ class Listing:
         contents: Reads the files by member number.
     """
 
-    path: Path
+    path: Path | RemoteFolder
     files: list[str]
     folders: list[str]
     contents: EncodedFiles
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path | RemoteFolder) -> Kind:
     """Says what lies at a path, by its first bytes.
 
     Raises:
         InputError: If nothing lies there, or neither a folder nor a zip or tar archive.
     """
-    if path.is_dir():
+    if isinstance(path, RemoteFolder) or path.is_dir():
         return "folder"
     try:
         with path.open("rb") as file:
@@ -81,7 +82,7 @@ def kind_of(path: Path) -> Kind:
     )
 
 
-def open_listing(path: Path) -> Listing:
+def open_listing(path: Path | RemoteFolder) -> Listing:
     """Lists the files of a folder or an archive.
 
     A compressed tar is decompressed once to the end, so damage anywhere in it is found here.
@@ -90,6 +91,9 @@ def open_listing(path: Path) -> Listing:
         InputError: If the path is missing, no known archive, damaged, encrypted, or holds links
             in place of files. One line.
     """
+    if isinstance(path, RemoteFolder):
+        files = list(path.infos)
+        return Listing(path, files, [], FolderFiles(path, files))
     kind = kind_of(path)
     try:
         if kind == "folder":
@@ -109,7 +113,7 @@ def open_listing(path: Path) -> Listing:
 class FolderFiles:
     """Files below a folder."""
 
-    root: Path
+    root: Path | RemoteFolder
     names: list[str]
     sequential: bool = False
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from transfer.errors import InputError
 from transfer.images.archives import Listing
+from transfer.images.digests import FileDigests, digest_of_files
 from transfer.images.imageset import ImageSet
 
 _PIXELS = 3 * 32 * 32
@@ -92,6 +93,19 @@ def is_complete(folder: Path) -> bool:
     return any(all((folder / name).is_file() for name in r.files) for r in RELEASES)
 
 
+def digest(listing: Listing, release: Release, prefix: str, digests_of: FileDigests) -> str:
+    """Returns the sha256, in hexadecimal, of the release's files' names with the sha256 of each.
+
+    Args:
+        listing: Where the files are, a folder.
+        release: As `find` returns it.
+        prefix: As `find` returns it.
+        digests_of: Digests the files.
+    """
+    paths = [listing.path / (prefix + name) for name in release.files]
+    return digest_of_files(paths, release.files, digests_of)
+
+
 def load(listing: Listing, release: Release, prefix: str) -> ImageSet:
     """Loads a release into memory, training images first, ids `train/00042` and `test/00007`.
 
@@ -107,7 +121,7 @@ def load(listing: Listing, release: Release, prefix: str) -> ImageSet:
         InputError: If a file is not of the published layout, or its pickle asks for anything else.
     """
     raw = _read(listing, [prefix + name for name in release.files])
-    where = str(listing.path / prefix)
+    where = f"{listing.path}/{prefix}"
     class_names = _class_names(release, raw[prefix + release.names], f"{where}{release.names}")
     parts = [
         _images(release, raw.pop(prefix + name), f"{where}{name}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from transfer.errors import InputError
+from transfer.images.remote import RemoteFile
 
 if TYPE_CHECKING:
     from transfer.images.imageset import EncodedFiles, ImageSet
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 UNREADABLE = "unreadable"
 """Stands in place of the digest of a file that cannot be read."""
 
-FileDigests = Callable[[Sequence[Path]], list[str]]
+FileDigests = Callable[[Sequence[Path | RemoteFile]], list[str]]
 """Takes paths of files, and returns the sha256 of each file's bytes, in hexadecimal, or
 `UNREADABLE` where it cannot be read, in the order of the paths. Raises no OSError."""
 
@@ -31,7 +32,7 @@ _BLOCK = 1 << 18  # bytes
 _NO_DIGEST = bytes(32)
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: Path | RemoteFile) -> str:
     """Returns the sha256 of a file's bytes, in hexadecimal.
 
     Raises:
@@ -45,7 +46,7 @@ def file_digest(path: Path) -> str:
     return sha256.hexdigest()
 
 
-def file_digests(paths: Sequence[Path]) -> list[str]:
+def file_digests(paths: Sequence[Path | RemoteFile]) -> list[str]:
     """Reads all the files, in a few threads; see `FileDigests`."""
     chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
     with ThreadPoolExecutor(_THREADS, "digest") as pool:
@@ -65,6 +66,20 @@ def required_digest(path: Path, digests_of: FileDigests = file_digests) -> str:
         return file_digest(path)  # to learn the reason
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+
+
+def digest_of_files(
+    paths: Sequence[Path | RemoteFile], names: Sequence[str], digests_of: FileDigests
+) -> str:
+    """Returns the sha256, in hexadecimal, of files' names with the sha256 of each.
+
+    Args:
+        paths: The files.
+        names: What each is called, wherever it lies; their order counts.
+        digests_of: Digests the files.
+    """
+    lines = [f"{sha256}  {name}\n" for name, sha256 in zip(names, digests_of(paths), strict=True)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def image_digests(images: ImageSet, digests_of: FileDigests = file_digests) -> np.ndarray:
@@ -101,7 +116,7 @@ def image_digests(images: ImageSet, digests_of: FileDigests = file_digests) -> n
     return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32).copy()
 
 
-def _digests_or_unreadable(paths: Sequence[Path]) -> list[str]:
+def _digests_or_unreadable(paths: Sequence[Path | RemoteFile]) -> list[str]:
     digests = []
     for path in paths:
         try:

@@ -2,81 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
+import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-from unicodedata import normalize
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from transfer.errors import InputError
-from transfer.images import archives, cifar, splits
+from transfer.images import (
+    archives,
+    cifar,
+    class_folders,
+    digits,
+    manifests,
+    parquet_shards,
+    splits,
+)
 from transfer.images.archives import Listing
+from transfer.images.cifar_downloads import DOWNLOADS, keras_copy
 from transfer.images.decoding import Decoding
 from transfer.images.digests import FileDigests, file_digests, required_digest
-from transfer.images.file_names import FORMATS, choose_images, is_hidden, kinds_in_words
 from transfer.images.groups import fingerprint, groups_of
 from transfer.images.imageset import ImageSet
+from transfer.images.manifests import Manifest
+from transfer.images.parquet_shards import Shards
+from transfer.images.remote import RemoteFolder, is_address, list_folder, local_copy
 
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 _ARCHIVE_SUFFIXES = (
     *(f".tar.{compression}" for compression in ("gz", "xz", "bz2")),
     *(".tgz", ".txz", ".tbz2", ".tar", ".zip"),
 )
-
-
-def keras_home() -> Path:
-    """The folder where Keras keeps what it downloads, found without importing it."""
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-
-
-@dataclass(frozen=True)
-class Download:
-    """What keras.datasets downloads, and what it leaves in the folder for data sets.
-
-    Source: keras/src/datasets/cifar10.py and cifar100.py, Keras 3.15.
-    """
-
-    target: str
-    folder: str
-    url: str
-    sha256: str
-
-    def here(self) -> Path | None:
-        """The folder where it was downloaded to, if it was."""
-        datasets = keras_home() / "datasets"
-        folders = (datasets / self.target / self.folder, datasets / self.folder)
-        return next((one for one in folders if one.is_dir() and cifar.is_complete(one)), None)
-
-
-DOWNLOADS = {
-    "cifar10": Download(
-        "cifar-10-batches-py-target",
-        "cifar-10-batches-py",
-        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-        "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-    ),
-    "cifar100": Download(
-        "cifar-100-python-target",
-        "cifar-100-python",
-        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
-        "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-    ),
-}
-"""By the name that `DataOptions.data` takes."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +44,11 @@ class DataOptions:
 
     data: str = "cifar10"
     """"cifar10", "cifar100", "digits", or a path: a folder with one folder of images per class,
-    with or without train/ val/ test/ above, a zip or tar (gz, xz, bz2) of one, or CIFAR as its
-    authors publish it."""
+    with or without train/ val/ test/ above, a zip or tar (gz, xz, bz2) of one, CIFAR as its
+    authors publish it, a table of paths and labels (.csv, .tsv, .jsonl, .parquet), or .parquet
+    files of Hugging Face's with images inside. An address such as s3://bucket/photos will do."""
+    images_root: str | None = None
+    """Where the paths of a table begin, if not in its own folder."""
     limit_per_class: int | None = None
     """Take only the first so many images, by id, of each class of each split that is given."""
     val_fraction: float = 0.1
@@ -99,7 +61,7 @@ class DataOptions:
     group: str | None = None
     """What keeps images of one patient, clip or camera on one side of all splits and folds: a
     regular expression searched in each id, whose capture group or whole match names the group; or a
-    .csv file with two columns, image id and group."""
+    .csv file with two columns, image id and group. By default a table's column of groups."""
     split_seed: int = 0
     """Another number carves out other images: to see how much a score owes to the split."""
     window: str = "full"
@@ -150,6 +112,10 @@ def groups_in(ids: np.ndarray, options: DataOptions) -> np.ndarray | None:
     Raises:
         InputError: As `groups.groups_of`.
     """
+    if options.group is None:
+        manifest = _manifest(options)
+        groups = manifest.groups_of(ids) if manifest else None
+        return None if groups is None else np.array(groups, object)
     part = options.limit_per_class is not None or options.bad_images == "skip"
     return groups_of(ids, options.group, part)
 
@@ -163,7 +129,7 @@ def how_split(options: DataOptions) -> dict[str, Any]:
     return {
         "val_fraction": options.val_fraction,
         "test_fraction": options.test_fraction,
-        "group": fingerprint(options.group),
+        "group": _group_fingerprint(options),
         "split_seed": options.split_seed,
         "split_rule": splits.RULE,
     }
@@ -179,17 +145,19 @@ def load_as_given(options: DataOptions) -> ImageSet:
     if options.limit_per_class is not None and options.limit_per_class < 1:
         raise InputError(f"limit_per_class must be at least 1, received {options.limit_per_class}")
     decoding = options.decoding
-    _check_collision(options)
-    images = _digits() if options.data == "digits" else _open(_path(options.data))
-    images = replace(images, decoding=decoding)
+    images = replace(_found(options).load(), decoding=decoding)
     if len(images.class_names) < 2:
         raise InputError(
             f"{options.data!r} has only one class ({', '.join(images.class_names)}), "
-            "at least two are needed: give a folder with one folder of images per class"
+            "at least two are needed: give a folder with one folder of images per class, "
+            "or a table that has more labels"
         )
     if options.limit_per_class is not None:
         images = images.subset(_first_of_each_class(images, options.limit_per_class))
     return images
+
+
+LeftOut = Callable[[Mapping[str, int]], None]
 
 
 def ignore(left_out: Mapping[str, int]) -> None:
@@ -199,40 +167,23 @@ def ignore(left_out: Mapping[str, int]) -> None:
 def digest(
     options: DataOptions,
     digests_of: FileDigests = file_digests,
-    left_out: Callable[[Mapping[str, int]], None] = ignore,
+    left_out: LeftOut = ignore,
 ) -> str:
     """Returns the sha256, in hexadecimal, of the content behind `options.data`.
 
     Where the content lies does not matter, nor do the other options. An archive: of its bytes. A
-    folder: of the ids of its images, or names of its CIFAR files, with the sha256 of each; a file
-    that cannot be read counts as such.
+    folder: of the ids of its images, or names of its CIFAR or .parquet files, with the sha256 of
+    each; a file that cannot be read counts as such. A table: of that and labels and splits.
 
     Args:
-        options: Only `data` matters.
+        options: Only `data` and `images_root` matter.
         digests_of: Digests the files, all in one call; one that remembers them saves reading them.
         left_out: Told what else lies in a folder, as `ImageSet.left_out`; archives are not listed.
 
     Raises:
         InputError: If there is nothing usable there.
     """
-    _check_collision(options)
-    if options.data == "digits":
-        return required_digest(_digits_file(), digests_of)
-    path = _path(options.data)
-    if archives.kind_of(path) != "folder":
-        return required_digest(path, digests_of)
-    listing = archives.open_listing(path)
-    if found := cifar.find(listing):
-        release, prefix = found
-        names = list(release.files)
-    else:
-        tree = _tree(listing)
-        left_out(tree.left_out)
-        prefix = tree.prefix
-        names = sorted(tree.images)
-    digests = digests_of([path / (prefix + name) for name in names])
-    lines = [f"{sha256}  {name}\n" for name, sha256 in zip(names, digests, strict=True)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return _found(options, left_out).digest(digests_of)
 
 
 def is_named(options: DataOptions) -> bool:
@@ -244,9 +195,27 @@ def data_name(options: DataOptions) -> str:
     """Returns a short name for folders of results: "digits", "cats-and-dogs"."""
     if is_named(options):
         return options.data
-    name = Path(options.data).expanduser().resolve().name
-    suffix = next((s for s in _ARCHIVE_SUFFIXES if name.lower().endswith(s)), "")
+    name = _file_name(options.data)
+    suffixes = (*_ARCHIVE_SUFFIXES, *manifests.SUFFIXES)
+    suffix = next((s for s in suffixes if name.lower().endswith(s)), "")
     return name[: len(name) - len(suffix)] or "data"
+
+
+def remarks(options: DataOptions) -> list[str]:
+    """What of the data was understood in a way that the user may not expect, a line each."""
+    manifest = _manifest(options)
+    if not manifest or not manifest.repeated:
+        return []
+    few = ", ".join(manifest.repeated[:3])
+    return [
+        f"{options.data} says {len(manifest.repeated):,} rows again, such as {few}: one each counts"
+    ]
+
+
+def _group_fingerprint(options: DataOptions) -> str | None:
+    if options.group is None and (manifest := _manifest(options)):
+        return manifest.fingerprint()
+    return fingerprint(options.group)
 
 
 def _check_collision(options: DataOptions) -> None:
@@ -258,59 +227,93 @@ def _check_collision(options: DataOptions) -> None:
         )
 
 
-def _path(data: str) -> Path:
-    return _keras_copy(data) if data in DOWNLOADS else Path(data).expanduser()
+class _Found(NamedTuple):
+    """What there is behind an option, not yet looked through."""
+
+    load: Callable[[], ImageSet]
+    digest: Callable[[FileDigests], str]
 
 
-def _open(path: Path) -> ImageSet:
-    listing = archives.open_listing(path)
-    if found := cifar.find(listing):
-        return cifar.load(listing, *found)
-    return _from_class_folders(listing)
-
-
-def _keras_copy(name: str) -> Path:
-    """Returns the folder of CIFAR pickles that keras.datasets keeps, downloading it if need be."""
-    download = DOWNLOADS[name]
-    if here := download.here():
-        return here
-
-    from keras.utils import get_file
-
-    try:
-        extracted = get_file(
-            download.target, origin=download.url, extract=True, file_hash=download.sha256
+def _found(options: DataOptions, left_out: LeftOut = ignore) -> _Found:
+    _check_collision(options)
+    if options.data == "digits":
+        return _Found(digits.load, partial(required_digest, digits.digits_file()))
+    if manifest := _manifest(options):
+        root, is_part = _images_root(options), options.bad_images == "skip"
+        return _Found(
+            partial(manifests.load, manifest, root, is_part),
+            partial(manifests.digest, manifest, root),
         )
-    except Exception as error:  # Keras raises plain Exception where a download fails.
-        reason = " ".join(str(error).split())
+    if options.images_root is not None:
+        expected = ", ".join(manifests.SUFFIXES)
         raise InputError(
-            f"{name} could not be downloaded ({reason}): give a local copy of its archive "
-            f"(DATA={Path(download.url).name}), a folder of your own images (DATA=folder), "
-            "or run `make demo`, which needs no download"
-        ) from error
-    return Path(extracted) / download.folder
-
-
-def _digits() -> ImageSet:
-    table = np.loadtxt(_digits_file(), delimiter=",")
-    levels = np.rint(table[:, :-1].reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
-    rows = len(levels)
-    return ImageSet(
-        ids=np.array([f"digits/{row:04}" for row in range(rows)], object),
-        labels=table[:, -1].astype(np.int64),
-        class_names=tuple(str(name) for name in range(10)),
-        split=np.full(rows, "train", "<U5"),
-        source=np.repeat(levels[..., None], 3, axis=-1),
-        members=np.arange(rows),
+            f"--images-root expects --data to be a table ({expected}), received "
+            f"{options.data!r}; leave it out"
+        )
+    place = _place(options.data)
+    if isinstance(place, RemoteFolder) or place.is_dir():
+        return _listed(archives.open_listing(place), left_out)
+    if manifests.is_table(place.name):  # not of paths, but of images
+        shards = Shards((place,), (place.name,))
+        return _Found(shards.load, shards.digest)
+    return _Found(  # an archive's digest does without its listing, which can take a pass
+        lambda: _listed(archives.open_listing(place)).load(), partial(_digest_of_archive, place)
     )
 
 
-def _digits_file() -> Path:
-    """Finds the file behind load_digits; importing scikit-learn for it would take a second."""
-    package = importlib.util.find_spec("sklearn")
-    if package is None or not package.submodule_search_locations:
-        raise InputError("'digits' comes with scikit-learn: install it (pip install scikit-learn)")
-    return Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+def _digest_of_archive(path: Path, digests_of: FileDigests) -> str:
+    archives.kind_of(path)
+    return required_digest(path, digests_of)
+
+
+def _listed(listing: Listing, left_out: LeftOut = ignore) -> _Found:
+    """What the files of a folder or an archive are."""
+    if found := cifar.find(listing):
+        return _Found(
+            partial(cifar.load, listing, *found),
+            partial(cifar.digest, listing, *found),
+        )
+    if shards := parquet_shards.find(listing):
+        return _Found(shards.load, shards.digest)
+    return _Found(
+        partial(class_folders.load, listing), partial(class_folders.digest, listing, left_out)
+    )
+
+
+def _manifest(options: DataOptions) -> Manifest | None:
+    """The table that the data is, if it is one of paths."""
+    if not manifests.is_table(options.data):
+        return None
+    path = _place(options.data)
+    if not isinstance(path, Path) or path.is_dir():
+        return None
+    if path.suffix.lower() == ".parquet" and parquet_shards.holds_images(path):
+        return None
+    return manifests.read(path)
+
+
+def _images_root(options: DataOptions) -> Path | RemoteFolder:
+    root = options.images_root
+    if root is None:
+        root = options.data.rpartition("/")[0] if is_address(options.data) else None
+    if root is None:
+        return Path(options.data).expanduser().parent
+    return list_folder(root) if is_address(root) else Path(root).expanduser()
+
+
+def _place(data: str) -> Path | RemoteFolder:
+    if data in DOWNLOADS:
+        return keras_copy(data)
+    if not is_address(data):
+        return Path(data).expanduser()
+    is_file = _file_name(data).lower().endswith((*_ARCHIVE_SUFFIXES, *manifests.SUFFIXES))
+    return local_copy(data) if is_file else list_folder(data)
+
+
+def _file_name(data: str) -> str:
+    if is_address(data):
+        return posixpath.basename(data.partition("?")[0].rstrip("/"))
+    return Path(data).expanduser().resolve().name
 
 
 def _first_of_each_class(images: ImageSet, limit: int) -> np.ndarray:
@@ -323,142 +326,3 @@ def _first_of_each_class(images: ImageSet, limit: int) -> np.ndarray:
             taken[group] += 1
             rows.append(row)
     return np.sort(np.array(rows, np.int64))
-
-
-@dataclass(frozen=True)
-class _Tree:
-    """The visible part of a listing, below the folders that wrap all of it.
-
-    Attributes:
-        prefix: The wrapping folders, "" or ending in "/".
-        images: Member number of each image by its POSIX path below the prefix.
-        folders: Paths below the prefix, as tuples of names.
-        left_out: How many other files there are, by kind.
-    """
-
-    prefix: str
-    images: dict[str, int]
-    folders: set[tuple[str, ...]]
-    left_out: Mapping[str, int]
-
-
-def _tree(listing: Listing) -> _Tree:
-    chosen = choose_images(listing.files)
-    images = chosen.images
-    if not images:
-        there = f", but {kinds_in_words(chosen.left_out)}" if chosen.left_out else ""
-        raise InputError(
-            f"{str(listing.path)!r} holds no images ({FORMATS}){there}: "
-            "give a folder with one folder of images per class"
-        )
-    for name in images:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(f"file name {name!r} is not UTF-8: rename it") from error
-    folders = set[tuple[str, ...]]()
-    for path in [tuple(name.split("/")) for name in listing.folders if not is_hidden(name)]:
-        folders.update(_above(path), [path])
-    for parent in _holders([*images, *chosen.others]):
-        folders.update(_above(parent), [parent])
-    folders.discard(())
-    holders = _holders(images)
-    root = _root(holders, folders)
-    prefix = "".join(f"{part}/" for part in root)
-    return _Tree(
-        prefix,
-        {name.removeprefix(prefix): member for name, member in images.items()},
-        {path[len(root) :] for path in folders if len(path) > len(root)},
-        chosen.left_out,
-    )
-
-
-def _holders(files: Iterable[str]) -> set[tuple[str, ...]]:
-    """Returns the folders that the files lie in; () is the uppermost."""
-    folders = {name.rpartition("/")[0] for name in files}
-    return {tuple(folder.split("/")) if folder else () for folder in folders}
-
-
-def _above(path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    return (path[:depth] for depth in range(1, len(path)))
-
-
-def _root(holders: set[tuple[str, ...]], folders: set[tuple[str, ...]]) -> tuple[str, ...]:
-    """Steps into a single folder as long as it holds only folders and is not named for a split."""
-    root: tuple[str, ...] = ()
-    while root not in holders:
-        inside = {path for path in folders if path[:-1] == root}
-        below = next(iter(inside))
-        if len(inside) > 1 or below in holders or below[-1].casefold() in _SPLIT_NAMES:
-            break
-        root = below
-    return root
-
-
-def _from_class_folders(listing: Listing) -> ImageSet:
-    tree = _tree(listing)
-    where = str(listing.path)
-    depth = 2 if _has_splits(tree, where) else 1
-    paths = {name: tuple(name.split("/")) for name in tree.images}
-    if stray := [name for name, path in paths.items() if len(path) <= depth]:
-        raise InputError(
-            f"{where!r}: {len(stray)} of {len(paths)} images lie in no class folder "
-            f"(such as {min(stray)!r}): expected class/image; `transfer structure` can sort them"
-        )
-    filled = {path[:depth] for path in paths.values()}
-    needed = {path for path in tree.folders if len(path) <= depth}
-    if empty := sorted(needed - filled - {path[:1] for path in filled}):
-        raise InputError(
-            f"{where!r}: folder {'/'.join(empty[0])!r} holds no images ({FORMATS}): "
-            "put some there or remove it"
-        )
-    if depth == 2:
-        _check_training_classes(filled, where)
-    class_names = tuple(sorted({_class_name(path[-1]) for path in filled}))
-    index = {name: label for label, name in enumerate(class_names)}
-    order: Callable[[str], int | str] = (
-        tree.images.__getitem__ if listing.contents.sequential else str
-    )
-    ids = sorted(paths, key=order)
-    given = [_SPLIT_NAMES[paths[id][0].casefold()] if depth == 2 else "train" for id in ids]
-    return ImageSet(
-        ids=np.array(ids, object),
-        labels=np.array([index[_class_name(paths[id][depth - 1])] for id in ids], np.int64),
-        class_names=class_names,
-        split=np.array(given, "<U5"),
-        source=listing.contents,
-        members=np.array([tree.images[id] for id in ids], np.int64),
-        left_out=tree.left_out,
-    )
-
-
-def _class_name(folder: str) -> str:
-    """The class that a folder is named for: macOS may store "é" as two code points, others as one.
-
-    Ids stay as they are on disk.
-    """
-    return normalize("NFC", folder)
-
-
-def _has_splits(tree: _Tree, where: str) -> bool:
-    """Says whether the uppermost folders are splits; classes may bear such a name too."""
-    tops = {path[0] for path in tree.folders}
-    named = {top for top in tops if top.casefold() in _SPLIT_NAMES}
-    if named and named != tops and any(p[0] in named for p in tree.folders if len(p) > 1):
-        raise InputError(
-            f"{where!r} mixes split folders ({', '.join(sorted(named))}) with others "
-            f"({', '.join(sorted(tops - named))}): move the others away, or rename the classes"
-        )
-    return bool(named) and named == tops
-
-
-def _check_training_classes(filled: set[tuple[str, ...]], where: str) -> None:
-    trained = {
-        _class_name(name) for split, name in filled if _SPLIT_NAMES[split.casefold()] == "train"
-    }
-    for split, name in sorted(filled):
-        if _class_name(name) not in trained:
-            raise InputError(
-                f"{where!r}: class {name!r} of {split!r} has no training images: "
-                f"add train/{name} or remove it"
-            )

@@ -11,6 +11,16 @@ from transfer.errors import InputError
 from transfer.images import whole_groups
 from transfer.images.draws import DRAWS, draw
 
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""What splits may be called, in any case, and how they are known here."""
 RULE = 2
 """Of splits and folds; raised where the same images would fall elsewhere."""
 

@@ -13,6 +13,7 @@ import pytest
 from pipelines.machine import file_index as index_module
 from pipelines.machine.file_index import FileIndex, index_path
 from transfer.images.digests import UNREADABLE, file_digests, image_digests
+from transfer.images.remote import RemoteFile
 from transfer.images.sources import DataOptions, digest, load
 
 HOUR = 3600 * 10**9  # nanoseconds
@@ -173,8 +174,8 @@ def test_a_change_that_leaves_no_trace_within_the_racy_window_is_noticed(
     """All that the system says of the file stays the same, as within one tick of its clock."""
     clock(0)
     path = paths[0]
-    status = path.stat()
-    monkeypatch.setattr(index_module, "_status", lambda name: status)
+    state = index_module._state(str(path))
+    monkeypatch.setattr(index_module, "_state", lambda name: state)
     FileIndex(place)([path])
     path.write_bytes(b"CATS 0")
     assert FileIndex(place)([path]) == [hashlib.sha256(b"CATS 0").hexdigest()]
@@ -372,3 +373,60 @@ def test_index_path(tmp_path, monkeypatch):
     assert index_path(folder, "/").name.startswith("data-")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert index_path(folder, "~/photos") == photos
+
+
+# --- behind an address ---
+
+
+class Bucket:
+    """A file system that counts what is read of it."""
+
+    def __init__(self):
+        self.read = []
+
+    def unstrip_protocol(self, path):
+        return f"s3://{path}"
+
+    def cat_file(self, path):
+        self.read.append(path)
+        return path.encode()
+
+
+def test_remote_files_are_read_again_only_where_their_state_is_another(place, clock):
+    bucket = Bucket()
+
+    def files(**info):
+        return [RemoteFile(bucket, name, {"size": 1} | info) for name in ("b/1", "b/2")]
+
+    expected = [hashlib.sha256(name).hexdigest() for name in (b"b/1", b"b/2")]
+    for info, reads in (
+        ({"ETag": "x"}, 2),
+        ({"ETag": "x"}, 0),
+        ({"ETag": "y"}, 2),
+        ({"mtime": 5.0}, 2),
+        ({"mtime": 5.0}, 0),
+        ({}, 2),  # nothing that would tell
+        ({}, 2),
+    ):
+        bucket.read.clear()
+        assert FileIndex(place)(files(**info)) == expected
+        assert len(bucket.read) == reads, info
+    assert FileIndex(place)(files(ETag="x")[:1]) == expected[:1]
+    assert list(stored(place)) == ["s3://b/1"]
+
+
+def test_a_remote_file_changed_just_now_is_not_trusted(place, clock):
+    clock(0)
+    bucket = Bucket()
+    file = RemoteFile(bucket, "b/1", {"size": 1, "mtime": time.time()})
+    FileIndex(place)([file])
+    FileIndex(place)([file])
+    assert len(bucket.read) == 2
+
+
+def test_an_address_is_the_same_index_from_every_folder(tmp_path, monkeypatch):
+    here = index_path(tmp_path, "s3://bucket/photos/")
+    monkeypatch.chdir(tmp_path)
+    assert index_path(tmp_path, "s3://bucket/photos/") == here
+    assert here.name.startswith("photos-")
+    assert index_path(tmp_path, "s3://other/photos/") != here

@@ -22,8 +22,9 @@ from tests.places import PROJECT, SHARED
 from tests.transfer.images.test_archives import count_passes
 from tests.transfer.images.test_cifar import cifar10_binary, cifar10_python
 from transfer.errors import InputError
-from transfer.images import digests, sources
+from transfer.images import digests
 from transfer.images.decoding import BadImage
+from transfer.images.digits import digits_file
 from transfer.images.file_names import FORMATS, is_image
 from transfer.images.sources import DataOptions, data_name, digest, load
 
@@ -317,7 +318,7 @@ def test_missing_path_and_unknown_file(tmp_path, call):
 
 def test_digits_are_the_bundled_ones():
     images = load(DataOptions(data="digits"))
-    with gzip.open(sources._digits_file()) as file:
+    with gzip.open(digits_file()) as file:
         table = np.loadtxt(file, delimiter=",")
     assert len(images) == 1797
     assert images.class_names == tuple("0123456789")
@@ -457,6 +458,12 @@ def test_a_tar_of_the_folder_itself(tmp_path):
     assert sorted(images.ids) == [id for id, _, _ in SORTED]
 
 
+def test_what_datasets_saved_to_disk_is_refused(tmp_path):
+    options = write(tmp_path, "folder", {"train/data-00000-of-00001.arrow": b"", "state.json": b""})
+    said = refused(options)
+    assert "expects .parquet files, received .arrow files as save_to_disk makes them" in said
+
+
 def test_digest_of_the_digits():
     import sklearn
 
@@ -495,7 +502,8 @@ def test_nothing_slow_is_imported_for_local_data(tmp_path):
             digest(options)
             next(load(options).batches(8, (32, 32)))
         digest(DataOptions(data="digits"))
-        slow = {{"keras", "tensorflow", "sklearn", "matplotlib", "h5py"}} & set(sys.modules)
+        slow = {{"keras", "tensorflow", "sklearn", "matplotlib", "h5py", "fsspec", "pyarrow"}}
+        slow &= set(sys.modules)
         sys.exit(" ".join(slow) or 0)
     """
     done = subprocess.run(

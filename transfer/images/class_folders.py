@@ -1,0 +1,197 @@
+"""One folder of images per class, with or without folders of splits above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from unicodedata import normalize
+
+import numpy as np
+
+from transfer.errors import InputError
+from transfer.images.archives import Listing
+from transfer.images.digests import FileDigests, digest_of_files
+from transfer.images.file_names import FORMATS, choose_images, is_hidden, kinds_in_words
+from transfer.images.imageset import ImageSet
+from transfer.images.splits import SPLIT_NAMES
+
+TABLES = (".csv", ".tsv", ".jsonl")
+"""Names of files that may say the classes end so."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The visible part of a listing, below the folders that wrap all of it.
+
+    Attributes:
+        prefix: The wrapping folders, "" or ending in "/".
+        images: Member number of each image by its POSIX path below the prefix.
+        folders: Paths below the prefix, as tuples of names.
+        left_out: How many other files there are, by kind.
+    """
+
+    prefix: str
+    images: dict[str, int]
+    folders: set[tuple[str, ...]]
+    left_out: Mapping[str, int]
+
+
+def find_tree(listing: Listing) -> Tree:
+    """Finds the images of a listing, and the folders that they lie in.
+
+    Raises:
+        InputError: If there are none, or a name is not UTF-8.
+    """
+    chosen = choose_images(listing.files)
+    images = chosen.images
+    if not images:
+        there = f", but {kinds_in_words(chosen.left_out)}" if chosen.left_out else ""
+        raise InputError(
+            f"{str(listing.path)!r} holds no images ({FORMATS}){there}: "
+            "give a folder with one folder of images per class"
+        )
+    for name in images:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"file name {name!r} is not UTF-8: rename it") from error
+    folders = set[tuple[str, ...]]()
+    for path in [tuple(name.split("/")) for name in listing.folders if not is_hidden(name)]:
+        folders.update(_above(path), [path])
+    for parent in _holders([*images, *chosen.others]):
+        folders.update(_above(parent), [parent])
+    folders.discard(())
+    holders = _holders(images)
+    root = _root(holders, folders)
+    prefix = "".join(f"{part}/" for part in root)
+    return Tree(
+        prefix,
+        {name.removeprefix(prefix): member for name, member in images.items()},
+        {path[len(root) :] for path in folders if len(path) > len(root)},
+        chosen.left_out,
+    )
+
+
+def _holders(files: Iterable[str]) -> set[tuple[str, ...]]:
+    """Returns the folders that the files lie in; () is the uppermost."""
+    folders = {name.rpartition("/")[0] for name in files}
+    return {tuple(folder.split("/")) if folder else () for folder in folders}
+
+
+def _above(path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    return (path[:depth] for depth in range(1, len(path)))
+
+
+def _root(holders: set[tuple[str, ...]], folders: set[tuple[str, ...]]) -> tuple[str, ...]:
+    """Steps into a single folder as long as it holds only folders and is not named for a split."""
+    root: tuple[str, ...] = ()
+    while root not in holders:
+        inside = {path for path in folders if path[:-1] == root}
+        below = next(iter(inside))
+        if len(inside) > 1 or below in holders or below[-1].casefold() in SPLIT_NAMES:
+            break
+        root = below
+    return root
+
+
+def digest(
+    listing: Listing,
+    left_out: Callable[[Mapping[str, int]], None],
+    digests_of: FileDigests,
+) -> str:
+    """Returns the sha256, in hexadecimal, of the ids of a folder's images with the sha256 of each.
+
+    Args:
+        listing: Of a folder.
+        left_out: Told what else lies there, as `ImageSet.left_out`.
+        digests_of: Digests the files, all in one call.
+
+    Raises:
+        InputError: As `find_tree`.
+    """
+    tree = find_tree(listing)
+    left_out(tree.left_out)
+    names = sorted(tree.images)
+    paths = [listing.path / (tree.prefix + name) for name in names]
+    return digest_of_files(paths, names, digests_of)
+
+
+def load(listing: Listing) -> ImageSet:
+    """Makes rows of the images, with their paths below the wrapping folders as ids.
+
+    Raises:
+        InputError: If there are no images, some lie in no class folder, a class folder is empty,
+            split folders stand beside others, or a class has no training images.
+    """
+    tree = find_tree(listing)
+    where = str(listing.path)
+    depth = 2 if _has_splits(tree, where) else 1
+    paths = {name: tuple(name.split("/")) for name in tree.images}
+    if stray := [name for name, path in paths.items() if len(path) <= depth]:
+        raise InputError(
+            f"{where!r}: {len(stray)} of {len(paths)} images lie in no class folder "
+            f"(such as {min(stray)!r}): expected class/image; `transfer structure` can sort them"
+            f"{_table_beside(listing)}"
+        )
+    filled = {path[:depth] for path in paths.values()}
+    needed = {path for path in tree.folders if len(path) <= depth}
+    if empty := sorted(needed - filled - {path[:1] for path in filled}):
+        raise InputError(
+            f"{where!r}: folder {'/'.join(empty[0])!r} holds no images ({FORMATS}): "
+            "put some there or remove it"
+        )
+    if depth == 2:
+        _check_training_classes(filled, where)
+    class_names = tuple(sorted({_class_name(path[-1]) for path in filled}))
+    index = {name: label for label, name in enumerate(class_names)}
+    order: Callable[[str], int | str] = (
+        tree.images.__getitem__ if listing.contents.sequential else str
+    )
+    ids = sorted(paths, key=order)
+    given = [SPLIT_NAMES[paths[id][0].casefold()] if depth == 2 else "train" for id in ids]
+    return ImageSet(
+        ids=np.array(ids, object),
+        labels=np.array([index[_class_name(paths[id][depth - 1])] for id in ids], np.int64),
+        class_names=class_names,
+        split=np.array(given, "<U5"),
+        source=listing.contents,
+        members=np.array([tree.images[id] for id in ids], np.int64),
+        left_out=tree.left_out,
+    )
+
+
+def _class_name(folder: str) -> str:
+    """The class that a folder is named for: macOS may store "é" as two code points, others as one.
+
+    Ids stay as they are on disk.
+    """
+    return normalize("NFC", folder)
+
+
+def _table_beside(listing: Listing) -> str:
+    tables = sorted(name for name in listing.files if name.lower().endswith(TABLES))
+    return f", or give a table as --data, such as {tables[0]}" if tables else ""
+
+
+def _has_splits(tree: Tree, where: str) -> bool:
+    """Says whether the uppermost folders are splits; classes may bear such a name too."""
+    tops = {path[0] for path in tree.folders}
+    named = {top for top in tops if top.casefold() in SPLIT_NAMES}
+    if named and named != tops and any(p[0] in named for p in tree.folders if len(p) > 1):
+        raise InputError(
+            f"{where!r} mixes split folders ({', '.join(sorted(named))}) with others "
+            f"({', '.join(sorted(tops - named))}): move the others away, or rename the classes"
+        )
+    return bool(named) and named == tops
+
+
+def _check_training_classes(filled: set[tuple[str, ...]], where: str) -> None:
+    trained = {
+        _class_name(name) for split, name in filled if SPLIT_NAMES[split.casefold()] == "train"
+    }
+    for split, name in sorted(filled):
+        if _class_name(name) not in trained:
+            raise InputError(
+                f"{where!r}: class {name!r} of {split!r} has no training images: "
+                f"add train/{name} or remove it"
+            )
