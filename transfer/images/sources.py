@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from transfer.backend.startup import import_keras
 from transfer.errors import InputError
 from transfer.images import archives, cifar, splits
 from transfer.images.archives import Listing
@@ -239,6 +241,8 @@ def _keras_copy(name: str) -> Path:
     if here := download.here():
         return here
 
+    if "keras" not in sys.modules:  # before anything is built with it, ours or a notebook's
+        import_keras()
     from keras.utils import get_file
 
     try:
