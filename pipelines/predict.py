@@ -3,22 +3,24 @@
 import csv
 import glob
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from cache.durable import whole_file
+from pipelines import standard_input
 from pipelines.models import CLASSIFIER, FINETUNED, read_finetuned, read_head
 from pipelines.results import print_table
 from pipelines.scoring import predict_images, rank
 from pipelines.setup import Setup
+from pipelines.terminal import complain
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
 from transfer.images.archives import FolderFiles
 from transfer.images.decoding import SUFFIXES, BadImage
-from transfer.images.imageset import ImageSet
+from transfer.images.imageset import EncodedFiles, ImageSet
+from transfer.names import readable, shown
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,12 @@ class PredictStage:
 
     setup: Setup = field(default_factory=Setup)
     images: tuple[str, ...] = ()
-    """Image files, folders (searched recursively) or patterns such as 'holiday/*.jpg'."""
+    """Image files, folders (searched recursively) or patterns such as 'holiday/*.jpg'; - is
+    standard input: one encoded image, or the paths of many, one a line or with NUL between them."""
     model: Path | None = None
     """A saved classifier; by default the run's fine-tuned one where that is better on validation,
-    else the one with the frozen backbone."""
+    else the one with the frozen backbone. Programs of your own give it pixels from 0 to 255, not
+    from 0 to 1."""
     top: int = 3
     """How many classes to name for each image, best first."""
     output: Path | None = None
@@ -50,12 +54,11 @@ def run(stage: PredictStage) -> list[dict]:
         raise InputError(f"--output expects a .csv or .json file, received {stage.output}")
     if stage.top < 1:
         raise InputError(f"--top expects at least 1, received {stage.top}")
-    paths = find_images(stage.images)
+    images = _images(stage.images)
     import_keras()
     from transfer.classifier import load_classifier, top_classes
 
     classifier, card = load_classifier(stage.model or default_model(stage.setup.run_folder))
-    images = unlabelled(paths)
     bad: list[BadImage] = []
     skip = stage.setup.data.bad_images == "skip"
     probabilities = predict_images(
@@ -64,7 +67,7 @@ def run(stage: PredictStage) -> list[dict]:
     good = _without(images, bad)
     predictions = [
         {
-            "image": str(id),
+            "image": readable(id),
             "class": best[0][0],
             "probability": round(best[0][1], 6),
             "top": [{"class": name, "probability": round(value, 6)} for name, value in best],
@@ -91,6 +94,26 @@ def default_model(run_folder: Path) -> Path:
 
 def _rank(scores: dict[str, float]) -> tuple[float, float]:
     return rank(scores, by="log_loss")
+
+
+def _images(words: tuple[str, ...]) -> ImageSet:
+    """What --images names, standard input included.
+
+    Raises:
+        InputError: As `find_images` and `read_images`; or if an image comes with other paths.
+    """
+    if standard_input.NAME not in words:
+        return unlabelled(find_images(words))
+    given = standard_input.read_images()
+    others = [word for word in words if word != standard_input.NAME]
+    if isinstance(given, tuple):
+        return unlabelled(find_images((*others, *given)))
+    if others:
+        raise InputError(
+            f"--images expects an image on standard input alone, received {others[0]!r} as well; "
+            "save the image, or give paths on standard input"
+        )
+    return _unlabelled([standard_input.NAME], given)
 
 
 def find_images(patterns: tuple[str, ...]) -> list[Path]:
@@ -124,12 +147,16 @@ def _files(path: Path) -> list[Path]:
 def unlabelled(paths: list[Path]) -> ImageSet:
     """An image set over single files, without labels."""
     names = [str(path) for path in paths]
+    return _unlabelled(names, FolderFiles(Path(), names))
+
+
+def _unlabelled(names: list[str], source: EncodedFiles) -> ImageSet:
     return ImageSet(
         ids=np.array(names, object),
         labels=np.zeros(len(names), np.int64),
         class_names=(),
         split=np.full(len(names), "test"),
-        source=FolderFiles(Path(), names),
+        source=source,
         members=np.arange(len(names)),
     )
 
@@ -138,7 +165,7 @@ def _without(images: ImageSet, bad: list[BadImage]) -> list[str]:
     """Ids of the images that were classified; those that were not are named on stderr."""
     if bad:
         lines = "\n".join(f"  {image}" for image in bad)
-        print(f"predict: left out {len(bad)} files that are no images:\n{lines}", file=sys.stderr)
+        complain(f"predict: left out {len(bad)} files that are no images:\n{lines}")
     left_out = {image.id for image in bad}
     good = [id for id in images.ids if id not in left_out]
     if not good:
@@ -159,11 +186,11 @@ def _write(predictions: list[dict], output: Path | None) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(output) as temporary:
         if output.suffix == ".json":
-            temporary.write_text(json.dumps(predictions, indent=1) + "\n")
+            temporary.write_text(json.dumps(predictions, indent=1) + "\n", encoding="utf-8")
         else:
-            with temporary.open("w", newline="") as file:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerows(_csv_lines(predictions))
-    print(f"predict: {len(predictions)} images, in {output}")
+    print(f"predict: {len(predictions)} images, in {shown(str(output))}")
 
 
 def _csv_lines(predictions: list[dict]) -> list[list[object]]:

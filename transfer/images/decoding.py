@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -9,10 +10,17 @@ from io import BytesIO
 import numpy as np
 from PIL import ExifTags, Image
 
+from transfer.names import shown
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 """Names of image files end so, in any case."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+
+_BEGINNINGS = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0", re.DOTALL
+)
+"""How files of these formats begin."""
 
 # Source: EXIF 2.3, tag 0x0112; the same table as PIL.ImageOps.exif_transpose, which is not
 # used because it also rewrites the whole EXIF block and fails on the odd ones of real photographs.
@@ -42,7 +50,12 @@ class BadImage(ValueError):  # noqa: N818 (named for what it is: the image, repo
         self.reason = " ".join(reason.split())
 
     def __str__(self) -> str:
-        return f"{self.id}: {self.reason}"
+        return shown(f"{self.id}: {self.reason}")
+
+
+def is_image(data: bytes) -> bool:
+    """Whether data begin as a JPEG, PNG, WebP, BMP or GIF file; it may be damaged behind."""
+    return bool(_BEGINNINGS.match(data))
 
 
 def decode(data: bytes, id: str) -> np.ndarray:
