@@ -12,10 +12,12 @@ TAKEN_RECIPE = $(or $(RECIPE),$(if $(CHOSEN)$(LAST_RUN),,$(FIRST_RECIPE)))
 features: TAKEN_RECIPE = $(or $(RECIPE),$(if $(CHOSEN),,$(FIRST_RECIPE)))
 
 # make features DATA=photos BACKBONE=EfficientNetLite0 IMAGE_SIZE=160 CUT="blocks" ARGS="--help"
-option = $(if $($(1)),--$(2) $($(1)))
+# A value is one word, whatever is in it; CUT, IMAGES and ARGS are as many as the shell makes of them.
+quoted = '$(subst ','\'',$(1))'
+option = $(if $($(1)),--$(2) $(call quoted,$($(1))))
 OPTIONS = $(call option,TAKEN_RECIPE,recipe) $(call option,DATA,data) $(call option,BACKBONE,backbone) \
           $(call option,WEIGHTS,weights) $(call option,ALPHA,alpha) \
-          $(call option,IMAGE_SIZE,image-size) $(call option,CUT,cut) \
+          $(call option,IMAGE_SIZE,image-size) $(if $(CUT),--cut $(CUT)) \
           $(call option,POOLING,pooling) $(call option,LIMIT,limit-per-class) \
           $(call option,RUN,run) $(ARGS)
 TRANSFER = $(VENV)/bin/transfer

@@ -3,11 +3,10 @@
 import errno
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import get_ident
+from uuid import uuid4
 
 from cache.errors import CacheError
 
@@ -20,16 +19,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Both the file and its folder are synced, so that after a crash the name `path` either does
     not exist, or holds what it held before, or is complete. On an exception the temporary file
-    is removed and `path` is untouched. Temporary names hold host, process and thread, so that no
-    two ever write one file.
+    is removed and `path` is untouched. Temporary names are random, so that no two ever write one
+    file, and hold only the beginning of a long one: 255 bytes are the most that disks take.
 
     Raises:
         CacheError: If the disk, or a limit on it, is full.
     """
     # Hidden, so that no listing takes it for a result.
-    temporary = path.with_name(
-        f".{path.name}.{socket.gethostname()}.{os.getpid()}.{get_ident()}.tmp"
-    )
+    temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex}.tmp")
     try:
         yield temporary
         _sync(temporary)

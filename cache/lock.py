@@ -64,4 +64,4 @@ def _take(descriptor: int, on_wait: Callable[[], None]) -> bool:
 
 
 def _holder(path: str) -> str:
-    return Path(path).read_text() or "another process"
+    return Path(path).read_text(encoding="utf-8") or "another process"

@@ -93,13 +93,15 @@ def nearest(root: Path, spec: FeatureSpec) -> FeatureSpec | None:
 def write_about(features_path: Path, about: dict[str, Any]) -> None:
     """Writes the facts about the run that made a file beside it."""
     with whole_file(features_path.with_name(ABOUT)) as temporary:
-        temporary.write_text(json.dumps(about, indent=1, sort_keys=True, default=str) + "\n")
+        temporary.write_text(
+            json.dumps(about, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8"
+        )
 
 
 def read_about(features_path: Path) -> dict[str, Any]:
     """Reads what `write_about` wrote; empty if it is not there, or nothing of ours."""
     try:
-        about = json.loads(features_path.with_name(ABOUT).read_text())
+        about = json.loads(features_path.with_name(ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     tables = isinstance(about, dict) and [about.get(name, {}) for name in ("data", "backbone")]

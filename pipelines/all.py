@@ -10,6 +10,7 @@ from pipelines.evaluate import EvaluateStage
 from pipelines.features import FeaturesStage
 from pipelines.finetune import FinetuneStage
 from pipelines.head import HeadStage
+from pipelines.home import with_homes
 from pipelines.models import CLASSIFIER, FINETUNED
 from pipelines.recipes import fill
 from pipelines.results import print_table
@@ -34,7 +35,7 @@ def run(stage: AllStages) -> list[list[object]]:
     tables = tables_of(setup) if setup.recipe or setup.run else {}
 
     def options(kind: type, name: str) -> Any:
-        return replace(fill(kind(), tables, name), setup=setup)
+        return with_homes(replace(fill(kind(), tables, name), setup=setup))
 
     rows: list[list[object]] = []
 

@@ -10,7 +10,10 @@ from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from pipelines.home import PATHS, at_home, with_homes
 from pipelines.stages import STAGES
+from pipelines.terminal import complain, lasting_streams, warnings_in_a_line
+from transfer.names import shown
 
 if TYPE_CHECKING:
     from pipelines.runs import Source
@@ -36,13 +39,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 2 after an error that the user can mend, 130 after Ctrl-C.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        _start_in_utf8()
+    with lasting_streams():
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _start_in_utf8() -> None:
+    """Begins again in Python's UTF-8 mode where names of files would depend on the locale.
+
+    Ids are such names, and workers must see the same. Python 3.15 has no other mode.
+    """
+    wanted = {"PYTHONUTF8": "1"}
+    if sys.getfilesystemencoding() != "utf-8" and not wanted.items() <= os.environ.items():
+        os.execve(sys.executable, sys.orig_argv, os.environ | wanted)
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
         return 0
     if words[0] not in STAGES:
         expected = ", ".join(STAGES)
-        print(f"transfer: expected a stage ({expected}), received {words[0]!r}", file=sys.stderr)
+        complain(f"transfer: expected a stage ({expected}), received {words[0]!r}")
         return 2
     # TensorFlow's start-up chatter would drown what we have to say.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -51,21 +70,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         options = parse(words[0], words[1:])
-        import_module(f"pipelines.{words[0]}").run(options)
+        with warnings_in_a_line(words[0]):
+            import_module(f"pipelines.{words[0]}").run(options)
     except (InputError, CacheError) as error:
-        print(f"transfer {words[0]}: {error}", file=sys.stderr)
+        complain(f"transfer {words[0]}: {error}")
         return 2
     except OSError as error:
         if error.filename is None:
             raise
-        print(
+        complain(
             f"transfer {words[0]}: expected to read and write {error.filename}, received: "
-            f"{error.strerror}; check it, or choose another --artifacts",
-            file=sys.stderr,
+            f"{error.strerror}; check it, or choose another --artifacts"
         )
         return 2
     except KeyboardInterrupt:
-        print(f"transfer {words[0]}: interrupted; the same command goes on", file=sys.stderr)
+        complain(f"transfer {words[0]}: interrupted; the same command goes on")
         return 130
     return 0
 
@@ -93,13 +112,15 @@ def parse(stage: str, words: Sequence[str]) -> object:
     source = source_of(stage, flags) if hasattr(default, "setup") else Source()
     if source.tables:
         default = _filled(default, source, stage, flags)
-    parsed = _parsed(options, words, default, stage)
+    parsed = with_homes(_parsed(options, words, default, stage))
     if source.run:
         setup = parsed.setup
         remembered = "".join(f", {name} {value}" for name, value in _changed(options(), default))
         print(
-            f"{stage}: goes on with {source.name}: data {setup.data.data}, "
-            f"backbone {setup.backbone.backbone}{remembered}"
+            shown(
+                f"{stage}: goes on with {source.name}: data {setup.data.data}, "
+                f"backbone {setup.backbone.backbone}{remembered}"
+            )
         )
     return parsed
 
@@ -158,7 +179,8 @@ def _flags(words: Sequence[str]) -> dict[str, str]:
     for word, following in pairwise([*words, ""]):
         if word.startswith("--"):
             name, equals, value = word.removeprefix("--").partition("=")
-            flags[name.replace("_", "-")] = value if equals else following
+            value = value if equals else following
+            flags[name.replace("_", "-")] = at_home(value) if name in PATHS else value
     return flags
 
 

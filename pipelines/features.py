@@ -15,6 +15,7 @@ from pipelines.setup import Setup
 from transfer.images.file_names import kinds_in_words
 from transfer.images.sources import DataOptions, carve
 from transfer.images.splits import classes_without
+from transfer.names import shown
 
 JUDGES = {"val": "validation", "test": "test"}
 """Splits that classes are judged by, and what their images are called."""
@@ -131,7 +132,7 @@ def say_unjudged(
     for name in names:
         lacking = classes_without(split == name, features.labels, features.class_names)
         if lacking and np.any(split == name):  # else nobody asked for such images
-            few = ", ".join(lacking[:FEW]) + ", ..." * (len(lacking) > FEW)
+            few = ", ".join(map(shown, lacking[:FEW])) + ", ..." * (len(lacking) > FEW)
             lacks.append(f"{len(lacking)} have no {JUDGES[name]} image ({few})")
     if lacks:
         num_classes = len(features.class_names)

@@ -14,12 +14,15 @@ def named(own: Mapping[str, Path], others: Iterable[Path]) -> dict[str, Path]:
 
     Returns:
         By name: a file's stem or, where several have the same, as much of the path before it as
-        tells them apart: "first/classifier", "second/classifier".
+        tells them apart: "first/classifier", "second/classifier". A link has its own.
     """
-    known = [path.resolve() for path in own.values()]
-    paths = dict.fromkeys(path.resolve() for path in others)
-    new = [path for path in paths if path not in known]
-    return {**own, **{_name(path, new): path for path in new}}
+    known = {path.resolve() for path in own.values()}
+    new: dict[Path, Path] = {}
+    for path in others:
+        if (file := path.resolve()) not in known:
+            new.setdefault(file, path.parent.resolve() / path.name)
+    called = list(new.values())
+    return {**own, **{_name(path, called): path for path in called}}
 
 
 def _name(path: Path, among: Sequence[Path]) -> str:

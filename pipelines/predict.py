@@ -1,27 +1,22 @@
 """The prediction stage: a saved classifier over images, folders or patterns."""
 
 import csv
-import glob
 import json
-import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from cache.durable import whole_file
+from pipelines.given_images import given_images
 from pipelines.models import CLASSIFIER, FINETUNED, read_finetuned, read_head
 from pipelines.results import print_table
 from pipelines.scoring import predict_images, rank
 from pipelines.setup import Setup
+from pipelines.terminal import complain
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.images.archives import FolderFiles, open_listing
 from transfer.images.decoding import BadImage, Decoding
-from transfer.images.file_names import choose_images, is_hidden, kinds_in_words
 from transfer.images.imageset import ImageSet
+from transfer.names import readable, shown
 
 
 @dataclass(frozen=True)
@@ -30,10 +25,12 @@ class PredictStage:
 
     setup: Setup = field(default_factory=Setup)
     images: tuple[str, ...] = ()
-    """Image files, folders (searched recursively) or patterns such as 'holiday/*.jpg'."""
+    """Image files, folders (searched recursively) or patterns such as 'holiday/*.jpg'; - is
+    standard input: one encoded image, or the paths of many, one a line or with NUL between them."""
     model: Path | None = None
     """A saved classifier; by default the run's fine-tuned one where that is better on validation,
-    else the one with the frozen backbone."""
+    else the one with the frozen backbone. Programs of your own give it pixels from 0 to 255, not
+    from 0 to 1."""
     top: int = 3
     """How many classes to name for each image, best first."""
     output: Path | None = None
@@ -53,12 +50,12 @@ def run(stage: PredictStage) -> list[dict]:
         raise InputError(f"--output expects a .csv or .json file, received {stage.output}")
     if stage.top < 1:
         raise InputError(f"--top expects at least 1, received {stage.top}")
-    paths = find_images(stage.images)
+    images = given_images(stage.images)
     import_keras()
     from transfer.classifier import load_classifier, top_classes
 
     classifier, card = load_classifier(stage.model or default_model(stage.setup.run_folder))
-    images = unlabelled(paths, Decoding(card.window, card.page))
+    images = replace(images, decoding=Decoding(card.window, card.page))
     bad: list[BadImage] = []
     skip = stage.setup.data.bad_images == "skip"
     probabilities = predict_images(
@@ -67,7 +64,7 @@ def run(stage: PredictStage) -> list[dict]:
     good = _without(images, bad)
     predictions = [
         {
-            "image": str(id),
+            "image": readable(id),
             "class": best[0][0],
             "probability": round(best[0][1], 6),
             "top": [{"class": name, "probability": round(value, 6)} for name, value in best],
@@ -96,88 +93,11 @@ def _rank(scores: dict[str, float]) -> tuple[float, float]:
     return rank(scores, by="log_loss")
 
 
-def find_images(patterns: tuple[str, ...]) -> list[Path]:
-    """Image files behind paths, folders and patterns, each once, in the order given.
-
-    A file that is named is taken, whatever it is called. Of folders and of what patterns find, what
-    is no image or hidden is left out, and said to be on stderr.
-
-    Raises:
-        InputError: If nothing is given, or something given holds no image file.
-    """
-    if not patterns:
-        raise InputError("expected images: files, folders or patterns after --images")
-    paths: dict[Path, None] = {}
-    left_out: Counter[str] = Counter()
-    for pattern in patterns:
-        found, others = _found(Path(pattern).expanduser())
-        if not found:
-            there = f" but {kinds_in_words(others)}" if others else ""
-            raise InputError(f"expected images at {pattern!r}, found none{there}; check the path")
-        paths.update(dict.fromkeys(found))
-        left_out += others
-    if left_out:
-        print(f"predict: left out {kinds_in_words(left_out)}", file=sys.stderr)
-    return list(paths)
-
-
-def _found(pattern: Path) -> tuple[list[Path], Counter[str]]:
-    """Images at a path or pattern, and how many other files of each kind."""
-    if pattern.is_dir():
-        return _chosen(pattern, open_listing(pattern).files)
-    if pattern.exists():
-        return [pattern], Counter()
-    images: set[Path] = set()
-    left_out: Counter[str] = Counter()
-    for match in set(_matches(Path(), pattern.parts)):
-        files = open_listing(match).files if match.is_dir() else [""]
-        found, others = _chosen(match.parent, (f"{match.name}/{file}" for file in files))
-        images.update(found)
-        left_out += others
-    return sorted(images), left_out
-
-
-def _chosen(folder: Path, files: Iterable[str]) -> tuple[list[Path], Counter[str]]:
-    chosen = choose_images(file.rstrip("/") for file in files)
-    return sorted(folder / name for name in chosen.images), chosen.left_out
-
-
-def _matches(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
-    """What a pattern finds below a folder; parts that are there as they stand are no patterns."""
-    if not parts:
-        yield folder
-        return
-    first, rest = parts[0], parts[1:]
-    if (folder / first).exists():
-        found = [first]
-    elif first != "**":
-        found = glob.glob(first, root_dir=folder)  # noqa: PTH207 (it can be told where to look)
-    else:
-        below = open_listing(folder).folders if rest and folder.is_dir() else []
-        found = ["", *(name for name in below if not is_hidden(name))]
-    for name in found:
-        yield from _matches(folder / name, rest)
-
-
-def unlabelled(paths: list[Path], decoding: Decoding) -> ImageSet:
-    """An image set over single files, without labels."""
-    names = [str(path) for path in paths]
-    return ImageSet(
-        ids=np.array(names, object),
-        labels=np.zeros(len(names), np.int64),
-        class_names=(),
-        split=np.full(len(names), "test"),
-        source=FolderFiles(Path(), names),
-        members=np.arange(len(names)),
-        decoding=decoding,
-    )
-
-
 def _without(images: ImageSet, bad: list[BadImage]) -> list[str]:
     """Ids of the images that were classified; those that were not are named on stderr."""
     if bad:
         lines = "\n".join(f"  {image}" for image in bad)
-        print(f"predict: left out {len(bad)} files that are no images:\n{lines}", file=sys.stderr)
+        complain(f"predict: left out {len(bad)} files that are no images:\n{lines}")
     left_out = {image.id for image in bad}
     good = [id for id in images.ids if id not in left_out]
     if not good:
@@ -198,11 +118,11 @@ def _write(predictions: list[dict], output: Path | None) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(output) as temporary:
         if output.suffix == ".json":
-            temporary.write_text(json.dumps(predictions, indent=1) + "\n")
+            temporary.write_text(json.dumps(predictions, indent=1) + "\n", encoding="utf-8")
         else:
-            with temporary.open("w", newline="") as file:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerows(_csv_lines(predictions))
-    print(f"predict: {len(predictions)} images, in {output}")
+    print(f"predict: {len(predictions)} images, in {shown(str(output))}")
 
 
 def _csv_lines(predictions: list[dict]) -> list[list[object]]:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,6 +14,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from pipelines.terminal import console
+from transfer.names import shown
 
 
 class _Speed(ProgressColumn):
@@ -39,20 +41,20 @@ def progress(description: str, total: int, unit: str = "images") -> Iterator[Cal
     Yields:
         A function `update(done, note="")`: how many units are done by now.
     """
-    console = Console(stderr=True)
+    screen = console(stderr=True)
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Speed(unit),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-        disable=not console.is_terminal,
+        TextColumn("{task.fields[note]}", markup=False),
+        console=screen,
+        disable=not screen.is_terminal,
         transient=True,
     )
     with bar:
-        task = bar.add_task(description, total=total, note="")
+        task = bar.add_task(shown(description), total=total, note="")
         yield lambda done, note="": bar.update(task, completed=min(done, total), note=note)
 
 
@@ -98,9 +100,9 @@ def estimate(description: str, total: int, unit: str = "images") -> Callable[[in
 @contextmanager
 def waiting(description: str) -> Iterator[None]:
     """Shows that work without a countable end goes on, if standard error is a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    screen = console(stderr=True)
+    if not screen.is_terminal:
         yield
         return
-    with console.status(description):
+    with screen.status(Text(shown(description))):
         yield

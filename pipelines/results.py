@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from cache.durable import whole_file
+from pipelines.terminal import console
+from transfer.names import shown
 
 
 def as_json(values: Mapping[str, Any]) -> str:
@@ -19,20 +20,26 @@ def as_json(values: Mapping[str, Any]) -> str:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Writes `as_json`; the file is whole or absent."""
     with whole_file(path) as temporary:
-        temporary.write_text(as_json(values))
+        temporary.write_text(as_json(values), encoding="utf-8")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints a table; numbers stand to the right."""
-    table = Table(title=title, title_justify="left")
+    """Prints a table; numbers stand to the right, and names in one line."""
+    # A pipe has no width of its own; a folded table would be of no use to a program.
+    screen = console(width=None if console().is_terminal else 160)
+
+    def cell(value: object) -> str:
+        # What the encoding lacks is escaped here, where widths of columns are found by it.
+        text = shown(str(value)).encode(screen.encoding, "backslashreplace")
+        return text.decode(screen.encoding)
+
+    table = Table(title=cell(title), title_justify="left")
     for index, column in enumerate(columns):
         numeric = all(_is_number(row[index]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(cell(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(str(value) for value in row))
-    console = Console()
-    # A pipe has no width of its own; a folded table would be of no use to a program.
-    Console(width=None if console.is_terminal else 160).print(table)
+        table.add_row(*map(cell, row))
+    screen.print(table)
 
 
 def _is_number(value: object) -> bool:

@@ -130,9 +130,10 @@ def remember(stage: Any, name: str) -> None:
     text = HEADER + tomli_w.dumps(shared | others | ({name: own} if own else {}))
     path = stage.setup.run_folder / RUN_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or path.read_text() != text:  # else a folder only for reading will do
+    # Where it is as it should be, a folder only for reading will do.
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
         with whole_file(path) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
     if latest(stage.setup.runs) != path.parent.name:
         _make_latest(path.parent)
 
@@ -147,7 +148,7 @@ def latest(runs: Path) -> str | None:
     if path.is_symlink():
         name = path.readlink().name
     elif path.is_file():
-        name = path.read_text().strip()
+        name = path.read_text(encoding="utf-8").strip()
     else:
         name = _copied(path)
     return name if (runs / name / RUN_FILE).is_file() else None
@@ -157,9 +158,13 @@ def _copied(path: Path) -> str:
     """The run that a folder is a copy of, as copying makes it that follows links; else nothing."""
     if not (path / RUN_FILE).is_file():
         return ""
-    text = (path / RUN_FILE).read_text()
+    text = (path / RUN_FILE).read_text(encoding="utf-8")
     files = sorted(path.parent.glob(f"*/{RUN_FILE}"))
-    same = (file.parent.name for file in files if file.parent != path and file.read_text() == text)
+    same = (
+        file.parent.name
+        for file in files
+        if file.parent != path and file.read_text(encoding="utf-8") == text
+    )
     return next(same, "")
 
 
@@ -173,7 +178,7 @@ def _make_latest(run: Path) -> None:
         temporary.replace(path)
     except OSError:  # Windows, and some disks of a network, have no links for everybody
         with whole_file(path) as file:
-            file.write_text(run.name + "\n")
+            file.write_text(run.name + "\n", encoding="utf-8")
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from cache import FORMAT_VERSION, FeatureSpec, entry_path
 from pipelines.machine.file_index import FileIndex, index_path
 from pipelines.machine.parallel import Backend
-from pipelines.run_names import absolute, check_name, default_name
+from pipelines.run_names import absolute, check_name, check_utf8, default_name
 from transfer.backbones.cuts import cut_patterns
 from transfer.backbones.options import BackboneOptions
 from transfer.backbones.preprocessing import VERSION as PREPROCESSING_VERSION
@@ -67,6 +67,12 @@ class Setup:
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
+        for flag, path in (
+            ("data", self.data.data),
+            ("group", self.data.group),
+            ("weights", self.backbone.weights),
+        ):
+            check_utf8(f"--{flag}", path or "")
         check_engine(self.engine, self.precision)
         if self._named:
             check_name(self._named)

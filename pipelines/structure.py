@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipelines.results import print_table
 from transfer.errors import InputError
+from transfer.names import shown
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def run(stage: StructureStage) -> int:
     if planned.left_out:
         print(f"structure: left out {kinds_in_words(planned.left_out)}")
     if planned.unlabelled:
-        names = ", ".join(path.name for path in planned.unlabelled[:5])
+        names = ", ".join(shown(path.name) for path in planned.unlabelled[:5])
         print(f"structure: {len(planned.unlabelled)} files have no label and stay: {names}, ...")
     verb = "move" if stage.move else "copy"
     if not stage.apply:

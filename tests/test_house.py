@@ -17,13 +17,14 @@ HOUSES = ("cache", "transfer", "pipelines")
 ARROWS = {
     "cache": "",
     "transfer.errors": "",
+    "transfer.names": "",
     "transfer.metrics": "errors",
-    "transfer.backend": "",
-    "transfer.pictures": "backend",
-    "transfer.images": "errors",
+    "transfer.backend": "errors",
+    "transfer.pictures": "backend names",
+    "transfer.images": "errors names backend",
     "transfer.backbones": "errors backend images",
     "transfer.heads": "errors backend metrics",
-    "transfer.choosing": "errors metrics heads",
+    "transfer.choosing": "errors metrics backend heads",
     "transfer.classifier": "errors backbones",
     "transfer.finetuning": "errors metrics backend images backbones heads",
     "transfer.extraction": "errors backend images backbones",
@@ -101,6 +102,23 @@ def test_no_imports_in_circles(of):
         arrows.setdefault(here, set()).update(there - {here})
     order = circle_free(arrows)
     assert order.index("transfer.errors") < order.index("pipelines.cli")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_files_of_text_name_their_encoding(path):
+    """Else what is written would depend on the locale."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+        words = [one.value for one in node.args if isinstance(one, ast.Constant)]
+        of_text = name in ("read_text", "write_text") or (
+            name == "open"
+            and (not [*node.args, *node.keywords] or {"r", "w", "a", "x"} & {*map(str, words)})
+        )
+        named = {keyword.arg for keyword in node.keywords}
+        assert not of_text or "encoding" in named, f"{path}:{node.lineno}"
+        assert not named & {"text", "universal_newlines"}, f"{path}:{node.lineno}"
 
 
 def test_no_file_has_a_name_that_says_nothing():

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -13,7 +14,7 @@ LATER = ("head", "rates", "sweep", "finetune", "evaluate", "predict")
 
 
 def commands(*words, place):
-    """What make would run, with single spaces."""
+    """What make would run, with single spaces between words, quoted only where that is needed."""
     make = ["make", f"--makefile={PROJECT / 'Makefile'}", "--dry-run", "--old-file=setup"]
     done = subprocess.run(
         [*make, "VENV=.venv", *words],
@@ -24,7 +25,7 @@ def commands(*words, place):
         check=True,
     )
     lines = re.findall(r"^\.venv/bin/transfer (.*)$", done.stdout, re.MULTILINE)
-    return [" ".join(line.split()) for line in lines]
+    return [shlex.join(shlex.split(line)) for line in lines]
 
 
 @pytest.fixture
@@ -71,3 +72,18 @@ def test_other_flags_say_nothing_of_the_data(tmp_path):
     # Where results lie elsewhere, so may the last run.
     elsewhere = commands("head", "ARGS=--artifacts there", place=tmp_path)
     assert elsewhere == ["head --artifacts there"]
+
+
+@pytest.mark.parametrize("name", ["my photos", "Ann's (best) photos", 'a "b"; c', "[x]*?"])
+def test_a_path_is_one_word(name, tmp_path):
+    words = [f"DATA={name}", f"WEIGHTS={name}.h5", f"RUN={name}", "CUT=blocks top"]
+    (said,) = commands("features", *words, place=tmp_path)
+    expected = ["features", "--data", name, "--weights", f"{name}.h5"]
+    assert shlex.split(said) == [*expected, "--cut", "blocks", "top", "--run", name]
+    (said,) = commands("doctor", f"DATA={name}", place=tmp_path)
+    assert shlex.split(said) == ["doctor", "--data", name]
+
+
+def test_images_are_as_many_words_as_the_shell_makes_of_them(tmp_path):
+    (said,) = commands("predict", "RUN=r", "IMAGES='my photos/a.jpg' b.jpg", place=tmp_path)
+    assert shlex.split(said) == ["predict", "--run", "r", "--images", "my photos/a.jpg", "b.jpg"]

@@ -1,8 +1,12 @@
-"""The one error that means: what the user gave cannot be used."""
+"""What the user gave cannot be used, or not as may be expected: an error and a warning."""
 
 import math
 from collections.abc import Callable
 from typing import Any
+
+
+class DataWarning(UserWarning):
+    """Something about the data that the user may not know of; stages print it in one line."""
 
 
 class InputError(ValueError):

@@ -2,7 +2,8 @@
 
     python docs/examples/predict_with_keras_alone.py classifier.keras photo.jpg other.jpg
 
-A classifier takes uint8 pixels of any size; its class names are in the file, a zip archive.
+A classifier takes uint8 pixels from 0 to 255, of any size; to others, divided by 255, it says one
+class for all. Its class names are in the file, a zip archive.
 """
 
 import json

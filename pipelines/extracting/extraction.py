@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cache import DAMAGED, PARTS, FeatureFile, FeatureSpec, FeatureWriter, entry_lock
-from cache.durable import remove_leftovers
+from cache.durable import remove_leftovers, whole_file
 from cache.store import nearest, write_about
 from pipelines.bad_images import BadImagesError, refusal
 from pipelines.extracting.extractor import Extractor
@@ -210,5 +210,8 @@ def _list_skipped(path: Path) -> None:
     with FeatureFile(path) as features:
         skipped = features.skipped
     if skipped:
-        with skipped_path(path).open("w", newline="") as file:
+        with (
+            whole_file(skipped_path(path)) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
             csv.writer(file).writerows([("id", "reason"), *skipped])

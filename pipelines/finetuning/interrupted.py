@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from cache.durable import whole_file
 from pipelines.results import write_json
 from transfer.errors import InputError
 
@@ -28,13 +29,15 @@ class Checkpoints:
         self._setup = json.dumps(setup, default=str, sort_keys=True)
         wanted = f"{self._setup} {rate}"
         marker = self.folder / "setup.json"
-        if self.folder.exists() and (not marker.exists() or marker.read_text() != wanted):
+        known = marker.read_text(encoding="utf-8") if marker.exists() else None
+        if self.folder.exists() and known != wanted:
             print("finetune: options differ from those of the interrupted run, starting anew")
             shutil.rmtree(self.folder)
         elif self.folder.exists():
             print("finetune: going on after the last whole epoch of the interrupted run")
         self.folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text(wanted)
+        with whole_file(marker) as temporary:
+            temporary.write_text(wanted, encoding="utf-8")
 
     def of_fold(self, number: int) -> Path:
         """Where the training of a fold keeps its state."""
@@ -43,7 +46,7 @@ class Checkpoints:
     def known(self, name: str) -> Any:
         """What `remember` was told; None if it was not."""
         path = self.folder / f"{name}.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
     def remember(self, name: str, value: Any) -> None:
         """Keeps a small result for a run that goes on."""
@@ -57,7 +60,7 @@ class Checkpoints:
         """
         if not self._diverged.exists():
             return None
-        noted = json.loads(self._diverged.read_text())
+        noted = json.loads(self._diverged.read_text(encoding="utf-8"))
         if noted["setup"] != self._setup:
             return None
         diverged = float(noted["rate"])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cache.durable import whole_file
 from pipelines.finetuning.judging import Judgement
 from pipelines.models import FINETUNED
 from pipelines.results import print_table
@@ -94,7 +95,8 @@ def save_history(judged: Judgement, path: Path) -> None:
     for fold, history in enumerate(judged.histories, start=1):
         for epoch, row in enumerate(zip(*history.values(), strict=True), start=1):
             lines.append(",".join([str(fold), str(epoch), *(f"{value:.6g}" for value in row)]))
-    path.write_text("\n".join(lines) + "\n")
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def draw(judged: Judgement, images: "ImageSet", folder: Path) -> None:

@@ -31,10 +31,10 @@ def save(
         judged: How far.
         result: What its file says of it.
     """
-    write_json(folder / FINETUNE_RESULT, result)
     chosen = judged.chosen
     if not chosen.share:
         (folder / FINETUNED).unlink(missing_ok=True)
+        write_json(folder / FINETUNE_RESULT, result)
         return
     from transfer.classifier import save_classifier
 
@@ -46,3 +46,4 @@ def save(
     logits.set_weights([weight / chosen.temperature for weight in logits.get_weights()])
     members = {FINETUNE_RESULT: as_json(result).encode()}
     save_classifier(classifier, card, folder / FINETUNED, members)
+    write_json(folder / FINETUNE_RESULT, result)

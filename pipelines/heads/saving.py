@@ -115,7 +115,8 @@ def _show_history(folder: Path, fitted: Fitted | None) -> None:
         return
     from transfer.pictures.curves import plot_history
 
-    fitted.save_csv(table)
+    with whole_file(table) as temporary:
+        fitted.save_csv(temporary)
     plot_history(fitted.history, picture, best_epoch=fitted.best_epoch)
 
 

@@ -129,7 +129,9 @@ def _save(path: Path, entries: dict[str, str]) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
-            temporary.write_text(json.dumps({"format": _FORMAT, "files": entries}, indent=0))
+            temporary.write_text(
+                json.dumps({"format": _FORMAT, "files": entries}, indent=0), encoding="utf-8"
+            )
     except (OSError, CacheError):  # a CacheError where the disk is full
         return False
     return True

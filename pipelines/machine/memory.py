@@ -21,9 +21,13 @@ def available_memory() -> int:
     free = [psutil.virtual_memory().available]
     for limit, used, cached in CGROUP_LIMITS:
         try:
-            lines = Path(used).with_name("memory.stat").read_text().splitlines()
+            lines = Path(used).with_name("memory.stat").read_text(encoding="utf-8").splitlines()
             files = int(dict(line.split() for line in lines)[cached])
-            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()) + files)
+            free.append(
+                int(Path(limit).read_text(encoding="utf-8"))
+                - int(Path(used).read_text(encoding="utf-8"))
+                + files
+            )
         except (OSError, ValueError, KeyError):  # no such container, or "max": no limit
             continue
     return max(0, min(free))

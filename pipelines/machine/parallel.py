@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any, Literal
 
+from pipelines.terminal import keep_streams_lasting
 from transfer.errors import InputError
 
 Backend = Literal["loky", "dask", "ray"]
@@ -34,7 +35,12 @@ def in_parallel(function: Callable, tasks: Sequence[Any], jobs: int, backend: Ba
     from joblib import Parallel, delayed, parallel_config
 
     with cluster(backend, jobs), parallel_config(backend, n_jobs=jobs):
-        return Parallel()(delayed(function)(task) for task in tasks)
+        return Parallel()(delayed(_work)(function, task) for task in tasks)
+
+
+def _work(function: Callable, task: Any) -> Any:
+    keep_streams_lasting()
+    return function(task)
 
 
 @contextmanager

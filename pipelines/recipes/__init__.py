@@ -28,7 +28,7 @@ def load_recipe(name: str) -> dict[str, dict[str, Any]]:
     """
     path = Path(name) if name.endswith(".toml") else Path(__file__).parent / f"{name}.toml"
     try:
-        recipe = tomllib.loads(path.read_text())
+        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         raise InputError(
             f"--recipe expects a .toml file or one of {', '.join(names())}; received {name!r}"

@@ -60,7 +60,7 @@ class Journal:
             CacheError: If the disk is full.
         """
         with whole_file(self._folder / SEARCH) as temporary:
-            temporary.write_text(json.dumps(sorted(keys), indent=1) + "\n")
+            temporary.write_text(json.dumps(sorted(keys), indent=1) + "\n", encoding="utf-8")
 
     def files(self) -> list[Path]:
         """Those of all searches, one a group."""
@@ -69,7 +69,7 @@ class Journal:
     def files_of_others(self) -> list[Path]:
         """Those of other searches than the last; none where nothing says which that was."""
         try:
-            keys = json.loads((self._folder / SEARCH).read_text())
+            keys = json.loads((self._folder / SEARCH).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return []
         return [path for path in self.files() if path.stem not in keys]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cache.durable import whole_file
 from pipelines.results import print_table
 from pipelines.scoring import RankBy, rank
 from pipelines.sweeping.halving import Score
@@ -65,7 +66,10 @@ def show(
     cells.sort(key=lambda pair: rank(asdict(pair[0]), rank_by))
     rows = [row for _, row in cells]
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "sweep.csv").open("w", newline="") as file:
+    with (
+        whole_file(folder / "sweep.csv") as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
         csv.writer(file).writerows([columns, *rows])
     title = f"the best {min(SHOWN, len(rows))} heads, on images that they have not seen"
     print_table(title, columns, rows[:SHOWN])

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cache import CacheError, FeatureFile, FeatureWriter, entry_path, verify
+from cache.durable import whole_file
 from cache.parts import rows_per_part
 from tests.cache.test_spec import SPEC
 
@@ -358,3 +359,10 @@ def test_rows_per_part_keeps_parts_near_32_mib():
     assert rows_per_part(7104 * 4) == 1024
     assert rows_per_part(7 * 7 * 768 * 4) == 128
     assert rows_per_part(2**30) == 64
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "日" * 85])
+def test_a_file_is_written_whole_under_the_longest_of_names(name, tmp_path):
+    with whole_file(tmp_path / name) as temporary:
+        temporary.write_bytes(b"whole")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"whole")]

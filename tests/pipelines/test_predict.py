@@ -1,7 +1,10 @@
 """Predictions: of images that are named, by the better model."""
 
 import csv
+import io
 import json
+import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -9,7 +12,8 @@ import numpy as np
 import pytest
 
 from pipelines.cli import main
-from pipelines.predict import default_model, find_images
+from pipelines.given_images import find_images
+from pipelines.predict import default_model
 from tests.pipelines.small_runs import photographs, refused
 from transfer.errors import InputError
 
@@ -130,3 +134,46 @@ def test_predict_takes_the_better_classifier(tmp_path, after, chosen):
         tuned = {"head_id": "one", "before": before, "after": scores}
         keep(tmp_path / "finetuned.keras", "finetune.json", tuned)
     assert default_model(tmp_path) == tmp_path / chosen
+
+
+ODD = [b"caf\xe9.png", b'a,b"c.png', b"new\nline.png", b"[x] y.png", b"\x1b[31m.png"]
+AS_TEXT = [r"caf\xe9.png", 'a,b"c.png', "new\nline.png", "[x] y.png", "\x1b[31m.png"]
+IN_A_LINE = [r"caf\xe9.png", 'a,b"c.png', r"new\nline.png", "[x] y.png", r"\x1b[31m.png"]
+
+
+def test_odd_names_of_files_come_through_in_every_form(trained, tmp_path, monkeypatch, capsys):
+    (one,) = photographs(tmp_path, classes=("cat",), count=1).rglob("*.png")
+    for name in ODD:
+        (tmp_path / os.fsdecode(name)).write_bytes(one.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    words = ["predict", "--model", str(trained / "classifier.keras"), "--images"]
+    words += [os.fsdecode(name) for name in ODD]
+    assert main(words) == 0
+    cells = [line.split("│")[1].strip() for line in capsys.readouterr().out.splitlines()[4:-1]]
+    assert cells == IN_A_LINE
+    for output in ("out.csv", "out.json"):
+        assert main([*words, "--output", output]) == 0
+    with Path("out.csv").open(encoding="utf-8", newline="") as file:
+        assert [line["image"] for line in csv.DictReader(file)] == AS_TEXT
+    listed = json.loads(Path("out.json").read_text(encoding="utf-8"))
+    assert [entry["image"] for entry in listed] == AS_TEXT
+
+
+def test_standard_input_is_an_image_or_names_some(trained, place, tmp_path, monkeypatch, capsys):
+    words = ["predict", "--model", str(trained / "classifier.keras"), "--images", "-"]
+    paths = sorted((place / "photos" / "dog").iterdir())[:3]
+
+    def predicted(content, *more):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        output = tmp_path / "out.json"
+        assert main([*words, *more, "--output", str(output)]) == 0
+        return json.loads(output.read_text(encoding="utf-8"))
+
+    named = predicted("\n".join(map(str, paths[:2])).encode(), str(paths[2]))
+    assert sorted(entry["image"] for entry in named) == [str(path) for path in paths]
+    (alone,) = predicted(paths[0].read_bytes())
+    assert alone["image"] == "-"
+    (same,) = (entry for entry in named if entry["image"] == str(paths[0]))
+    assert alone["top"] == same["top"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(paths[0].read_bytes())))
+    assert "an image on standard input alone" in refused(capsys, *words, str(paths[1]))

@@ -33,7 +33,7 @@ def test_a_terminal_gets_one(monkeypatch):
 
     shown = io.StringIO()
     monkeypatch.setattr(
-        progress, "Console", lambda stderr: Console(file=shown, force_terminal=True, width=120)
+        progress, "console", lambda stderr: Console(file=shown, force_terminal=True, width=120)
     )
     with progress.progress("features", 200) as update:
         update(50, "note")

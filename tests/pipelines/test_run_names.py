@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.run_names import default_name
+from pipelines.setup import Setup
+from transfer.errors import InputError
 from transfer.images.sources import DataOptions
 
 
@@ -33,3 +35,15 @@ def test_an_archive_and_its_folder_are_two_runs(suffix):
     folder, archive = (default_name(DataOptions(f"photos{end}"), "VGG16") for end in ("", suffix))
     assert Path(archive).name.startswith("photos-vgg16-")
     assert folder != archive
+
+
+def test_a_name_of_any_length_and_kind_makes_a_folder(tmp_path):
+    for name in ("x" * 255, "日" * 85, "a\nb\x1b"):
+        (tmp_path / name).mkdir()
+        run = default_name(DataOptions(str(tmp_path / name)), "MobileNetV2")
+        (tmp_path / run).mkdir()
+        assert run.isprintable()
+    with pytest.raises(InputError, match=r"--data expects a path in UTF-8, received .*caf\\\\xe9"):
+        Setup(DataOptions("caf\udce9"), run="run")
+    with pytest.raises(InputError, match="--group expects a path in UTF-8"):
+        Setup(DataOptions("digits", group="caf\udce9.csv"), run="run")

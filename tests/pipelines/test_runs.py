@@ -55,6 +55,8 @@ def test_a_run_is_written_down_as_a_recipe_that_comes_back(photos, here):
         "test_fraction": 0.1,
         "bad_images": "stop",
         "split_seed": 0,
+        "window": "full",
+        "page": 1,
     }
     assert tables["backbone"]["cut"] == ["block5c_add", "top"]
     assert tables["backbone"]["storage"] == "float16"  # what is not the default, too

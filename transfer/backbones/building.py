@@ -9,6 +9,7 @@ from transfer.backbones.options import BackboneOptions
 from transfer.backbones.table import Backbone, find_backbone
 from transfer.backbones.weights import load_weights
 from transfer.backend.keras_private import fresh_layer_names, initial_weights_from
+from transfer.backend.startup import check_settings
 from transfer.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def build_backbone(options: BackboneOptions) -> "keras.Model":
     Raises:
         InputError: If an option is wrong, or the weights are not to be had or do not fit.
     """
+    check_settings()
     row = find_backbone(options.backbone)
     image_size = options.resolved_image_size()
     if not row.has_alpha and options.alpha != 1.0:

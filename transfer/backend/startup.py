@@ -1,14 +1,37 @@
-"""Importing Keras without the chatter of the library below it."""
+"""Importing Keras without the chatter of the library below it, and with settings of our own."""
 
 import os
+import sys
+from typing import Any
+
+from transfer.errors import InputError
+
+SETTINGS: dict[str, Any] = {
+    "floatx": "float32",
+    "image_data_format": "channels_last",
+    "epsilon": 1e-7,
+    "max_epochs": None,
+    "max_steps_per_epoch": None,
+}
+"""What features, heads and scores depend on, by the names in `keras.config`.
+
+Keras reads the first three from `~/.keras/keras.json`, where any program may have left them, the
+others from KERAS_MAX_EPOCHS and KERAS_MAX_STEPS_PER_EPOCH.
+"""
 
 
 def import_keras() -> None:
     """Imports Keras and its backend once, with standard error closed to native code.
 
     TensorFlow logs from C++ while it is imported, before any setting of its own can stop it.
-    Python's exceptions, a missing package for one, are raised as ever.
+    Python's exceptions, a missing package for one, are raised as ever. Where nobody has imported
+    Keras before, it gets the settings that ours are computed with, whatever other programs use.
+
+    Raises:
+        InputError: As `check_settings`, if somebody has, a notebook for one; also if layers would
+            not compute in float32 by its policy.
     """
+    ours = "keras" not in sys.modules
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Workers are told their share of the processor in this way; TensorFlow does not listen to it.
     if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
@@ -24,3 +47,37 @@ def import_keras() -> None:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
+    if ours:
+        for name, value in SETTINGS.items():
+            _setter(name)(value)
+        keras.config.set_dtype_policy("float32")
+    check_settings()
+    if (policy := keras.config.dtype_policy().name) != "float32":
+        raise InputError(
+            f"stages expect the dtype policy float32, received {policy!r}; call "
+            "keras.config.set_dtype_policy('float32') first"
+        )
+
+
+def check_settings() -> None:
+    """Refuses to build layers with settings under which they would give other values.
+
+    Raises:
+        InputError: If Keras has others than `SETTINGS`; says how to change that.
+    """
+    import keras
+
+    for name, value in SETTINGS.items():
+        # Versions before 3.12 have no limits of epochs and steps.
+        found = getattr(keras.config, name, lambda value=value: value)()
+        if found != value:
+            raise InputError(
+                f"expected keras.config.{name}() to be {value!r}, received {found!r}; call "
+                f"keras.config.set_{name}({value!r}) first, or mend keras.json in KERAS_HOME"
+            )
+
+
+def _setter(name: str) -> Any:
+    import keras
+
+    return getattr(keras.config, f"set_{name}", lambda value: None)

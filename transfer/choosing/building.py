@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from transfer.backend.startup import check_settings
 from transfer.choosing.choice import LinearHead
 from transfer.heads.transforms import transform_layers
 
@@ -24,6 +25,7 @@ def build_linear_head(head: LinearHead, feature_shape: Sequence[int]) -> keras.M
     """
     import keras
 
+    check_settings()
     inputs = keras.Input(tuple(feature_shape), name="features")
     normalize = keras.layers.Normalization(
         mean=head.mean, variance=head.variance, name="normalization"

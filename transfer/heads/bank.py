@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from transfer.backend.startup import check_settings
 from transfer.errors import InputError
 from transfer.heads.batches import ShuffledBatches, feature_batches
 from transfer.heads.building import build_head, check_head
@@ -103,6 +104,7 @@ class HeadBank:
         num_classes: int,
         seed: int = 0,
     ) -> None:
+        check_settings()
         keys = {stack_key(design) for design in designs}
         if len(keys) != 1:
             raise ValueError(f"a bank expects designs of one stack key, received {keys}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from transfer.backend.startup import check_settings
 from transfer.errors import InputError
 from transfer.heads.options import HeadOptions
 
@@ -40,6 +41,7 @@ def build_head(
     """
     import keras
 
+    check_settings()
     check_head(options, num_classes)
     states = np.random.SeedSequence(seed).generate_state(2 * len(options.hidden) + 2)
     masks = iter((states[::2] % 2**31).tolist())  # with PyTorch, Keras takes no larger ones

@@ -47,7 +47,7 @@ class Fitted:
         lines = ["epoch," + ",".join(self.history)]
         for epoch, row in enumerate(zip(*self.history.values(), strict=True), start=1):
             lines.append(",".join([str(epoch), *(f"{value:.6g}" for value in row)]))
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def fit_head(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from transfer.backend.startup import import_keras
 from transfer.errors import InputError
 from transfer.images import cifar
 from transfer.images.downloads import keras_home
@@ -59,6 +61,8 @@ def keras_copy(name: str) -> Path:
     if here := download.here():
         return here
 
+    if "keras" not in sys.modules:  # before anything is built with it, ours or a notebook's
+        import_keras()
     from keras.utils import get_file
 
     try:

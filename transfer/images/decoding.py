@@ -13,12 +13,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 
-from transfer.errors import InputError
+from transfer.errors import DataWarning, InputError
 from transfer.images.dicom import decode_dicom, dicom_size, is_dicom
 from transfer.images.file_names import FORMATS
 from transfer.images.formats import formats_for
 from transfer.images.levels import check_window, to_bytes
 from transfer.images.metadata import without_metadata
+from transfer.names import shown
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,10 +74,6 @@ class Decoding:
 PLAIN = Decoding()
 
 
-class DecodingWarning(UserWarning):
-    """Something of files is not used, which the user may not know of; the same for all files."""
-
-
 class BadImage(ValueError):  # noqa: N818 (named for what it is: the image, reported as data)
     """One image that cannot be read or decoded.
 
@@ -91,7 +88,7 @@ class BadImage(ValueError):  # noqa: N818 (named for what it is: the image, repo
         self.reason = " ".join(reason.split())
 
     def __str__(self) -> str:
-        return f"{self.id}: {self.reason}"
+        return shown(f"{self.id}: {self.reason}")
 
 
 def _whatever_its_metadata(
@@ -258,7 +255,7 @@ def _turn_to(image: Image.Image, page: int) -> None:
     elif image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
         warnings.warn(
             "of files of several pages the first is taken; --page N takes another",
-            DecodingWarning,
+            DataWarning,
             stacklevel=1,
         )
 
@@ -283,7 +280,7 @@ def _to_rgb(image: Image.Image, window: str) -> Image.Image:
             warnings.warn(
                 "of grey values of 16 bits that use less than an eighth of their range few levels "
                 "are left; --window 0:4095, for 12 bits, leaves more",
-                DecodingWarning,
+                DataWarning,
                 stacklevel=1,
             )
         if getattr(image, "tag_v2", {}).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:

@@ -27,7 +27,7 @@ def downloaded(address: str, state: str, download: Callable[[Path], None]) -> Pa
     """
     folder = keras_home() / "datasets" / hashlib.sha256(address.encode()).hexdigest()[:16]
     copy, known = folder / posixpath.basename(address), folder / ".state"
-    if state and copy.is_file() and known.is_file() and known.read_text() == state:
+    if state and copy.is_file() and known.is_file() and known.read_text(encoding="utf-8") == state:
         return copy
     folder.mkdir(parents=True, exist_ok=True)
     known.unlink(missing_ok=True)  # before the copy changes
@@ -37,5 +37,5 @@ def downloaded(address: str, state: str, download: Callable[[Path], None]) -> Pa
         temporary.replace(copy)
     finally:
         temporary.unlink(missing_ok=True)
-    known.write_text(state)
+    known.write_text(state, encoding="utf-8")
     return copy

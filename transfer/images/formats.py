@@ -1,5 +1,6 @@
 """Formats of image files: which ones Pillow may try on a file, and what it lacks for one."""
 
+import re
 import warnings
 from functools import cache
 
@@ -13,6 +14,12 @@ _WHERE_BUILT = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _JPEG_2000 = (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
+
+_BEGINNINGS = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM....\0\0\0\0|II\*\0|MM\0\*|P[1-6]\s+\d+\s+\d+\s|.{128}DICM",
+    re.DOTALL,
+)
+"""How files of the formats that can't be missing begin, and DICOM."""
 
 
 class MissingDecoder(ValueError):  # noqa: N818 (named for what is missing)
@@ -39,6 +46,11 @@ def formats_for(data: bytes) -> tuple[str, ...]:
             "pip install --upgrade pillow, or save it as PNG"
         )
     return _readable()
+
+
+def is_encoded_image(data: bytes) -> bool:
+    """Whether data begin as a file of an image; it may be damaged behind."""
+    return bool(_BEGINNINGS.match(data)) or _recognised(data) is not None
 
 
 @cache

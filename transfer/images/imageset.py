@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from transfer.errors import InputError
 from transfer.images.decoding import PLAIN, BadImage, Decoding, decode, decoded_size, resize
 
 _THREADS = min(8, os.cpu_count() or 1)
@@ -83,6 +84,20 @@ class ImageSet:
     members: np.ndarray
     decoding: Decoding = PLAIN
     left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses pixels that no backbone was trained on.
+
+        Raises:
+            InputError: If an array of them is not uint8; says the range that it has.
+        """
+        pixels = self.source
+        if isinstance(pixels, np.ndarray) and pixels.dtype != np.uint8:
+            span = f" from {pixels.min():g} to {pixels.max():g}" if pixels.size else ""
+            raise InputError(
+                f"expected uint8 pixels from 0 to 255, received {pixels.dtype}{span}; "
+                "give them as they are in a file, multiplied by 255 if they were divided by it"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -24,7 +24,7 @@ def read_jsonl(path: Path, kinds: Kinds) -> Table:
     """
     rows, lines = [], []
     try:
-        text = path.expanduser().read_text("utf-8-sig")
+        text = path.expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"expected JSON in UTF-8, received {path}: {reason}") from None

@@ -248,7 +248,7 @@ def _place(step: Move, move: bool) -> None:
             if error.errno != errno.EXDEV:
                 raise
     # Always the same name, so that a run after a kill overwrites what the killed one left.
-    partial = step.target.with_name(f".{step.target.name}.partial")
+    partial = step.target.with_name(f".{step.target.name[:40]}.partial")
     try:
         shutil.copy2(step.source, partial)
         partial.replace(step.target)

@@ -7,10 +7,14 @@ in any thread. The suffix of the path chooses the format (.png, .svg, .pdf).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
+
+from transfer.names import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,16 +40,64 @@ def make(width: float, height: float, *, constrained: bool = True) -> Figure:
     )
 
 
+WIDE_FONTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Hiragino Sans"),
+    *("Microsoft YaHei", "Malgun Gothic", "Noto Sans", "Arial Unicode MS"),
+)
+"""Fonts with letters that matplotlib's own lacks, where they are installed."""
+
+
 def shorten(name: str, limit: int = 22) -> str:
-    """The name, or its first `limit - 1` characters and an ellipsis."""
+    r"""The name as it can be drawn, or its first `limit - 1` characters and an ellipsis.
+
+    Escaped is what would break a line, and letters that no font here has: `\u65e5`.
+    """
+    name = drawable(name)
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
+def drawable(name: str) -> str:
+    """A name with escapes for what cannot be drawn; `$` and `_` are letters like others."""
+    name = shown(name)
+    if name.isascii():
+        return name
+    known = _letters()
+    return "".join(
+        letter if ord(letter) in known else letter.encode("unicode_escape").decode()
+        for letter in name
+    )
+
+
+@cache
+def _fonts() -> tuple[str, ...]:
+    """Families that letters are looked for in, in this order."""
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    return "DejaVu Sans", *(font for font in WIDE_FONTS if font in installed)
+
+
+@cache
+def _letters() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(code for font in _fonts() for code in get_font(findfont(font)).get_charmap())
+
+
 def save(figure: Figure, path: Path) -> Path:
-    """Writes the picture, makes missing folders, and returns the path."""
+    """Writes the picture, whole or not at all, makes missing folders, and returns the path."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_fontfamily(_fonts())
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Named, because without a suffix matplotlib would add one and the path would be wrong.
-    figure.savefig(path, format=path.suffix.lstrip(".") or "png", dpi=DOTS_PER_INCH)
+    temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex}.tmp")
+    try:
+        # Named, because matplotlib goes by the suffix.
+        figure.savefig(temporary, format=path.suffix.lstrip(".") or "png", dpi=DOTS_PER_INCH)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -40,6 +40,7 @@ def plot_leaderboard(
         raise ValueError(
             f"expected rows of {len(columns)} cells, at least one, received {sorted(lengths)}"
         )
+    title = figures.drawable(title)
     columns = [figures.shorten(column.replace("_", " ")) for column in columns]
     rows = [[figures.shorten(cell, 44) for cell in row] for row in rows[:MOST_ROWS]]
     widths = [

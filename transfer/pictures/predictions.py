@@ -50,7 +50,7 @@ def plot_confusion(
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8, fraction=0.05)
-    axes.set_title(title, parse_math=False)
+    axes.set_title(figures.drawable(title), parse_math=False)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     if num_classes <= MOST_CLASSES_WITH_NAMES:

@@ -318,7 +318,7 @@ def test_an_index_that_cannot_be_kept_stops_nothing(paths, place, clock, read, o
 
 
 def test_a_full_disk_stops_nothing(paths, place, clock, monkeypatch):
-    def full(self, *_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from transfer.errors import DataWarning
 from transfer.images.decoding import (
     BadImage,
     Decoding,
-    DecodingWarning,
     decode,
     decoded_size,
     resize,
@@ -137,7 +137,7 @@ def test_the_window_spreads_16_bit_tiff():
 
 def test_few_levels_are_warned_of():
     dark = RANDOM.integers(0, 4096, (6, 5), dtype=np.uint16)
-    with pytest.warns(DecodingWarning, match="--window 0:4095"):
+    with pytest.warns(DataWarning, match="--window 0:4095"):
         decode(tiff(dark), "x")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -173,7 +173,7 @@ def test_a_window_leaves_8_bits_alone_and_is_refused_for_16_bits_of_colour():
 def test_pages():
     pages = RANDOM.integers(0, 256, (3, 5, 4), dtype=np.uint8)
     data = tiff(*pages)
-    with pytest.warns(DecodingWarning, match=r"the first is taken; --page N"):
+    with pytest.warns(DataWarning, match=r"the first is taken; --page N"):
         np.testing.assert_array_equal(decode(data, "x")[..., 0], pages[0])
     np.testing.assert_array_equal(decode(data, "x", Decoding(page=3))[..., 0], pages[2])
     with pytest.raises(BadImage, match="expected page 4, received a file of 3"):

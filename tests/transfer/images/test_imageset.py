@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.transfer.images.test_decoding import NOISE, encoded, triangle_resize
+from transfer.errors import InputError
 from transfer.images.archives import FolderFiles
 from transfer.images.decoding import BadImage, resize
 from transfer.images.imageset import ImageSet
@@ -226,3 +227,15 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
 
     peak(8)
     assert peak(300) < peak(60) + 500_000  # 240 more rows would be 7 MB decoded
+
+
+@pytest.mark.parametrize(("pixels", "said"), [(np.float32, "float32 from 0 to 1"), (bool, "bool")])
+def test_pixels_that_were_divided_by_255_are_refused(pixels, said):
+    source = np.array([0, 1], pixels).repeat(24).reshape(2, 2, 4, 3)
+    rows = np.arange(2)
+    with pytest.raises(InputError, match=f"uint8 pixels from 0 to 255, received {said}"):
+        ImageSet(rows.astype(str), rows, ("a", "b"), np.full(2, "train"), source, rows)
+    # Zeros and ones may well be an image.
+    as_bytes = source.astype(np.uint8)
+    images = ImageSet(rows.astype(str), rows, ("a", "b"), np.full(2, "train"), as_bytes, rows)
+    assert images.read(1).max() == 1

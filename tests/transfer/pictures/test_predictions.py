@@ -1,5 +1,6 @@
 """Confusion and predictions: what is said, that it can be read, and what is refused."""
 
+import warnings
 from itertools import pairwise
 
 import matplotlib
@@ -24,6 +25,22 @@ def test_confusion_writes_names_and_counts_and_colours_shares(svg, figures):
     assert sorted(cells) == sorted(str(count) for count in confusion.ravel())
     shares = figures[0].axes[0].images[0].get_array()
     np.testing.assert_allclose(shares, [[0.75, 0.25, 0], [0.01, 0.99, 0], [0, 0, 0]])
+
+
+ODD = ("$a_1$", "_x", "[red]x", "a\nb\x1b", "Bär", "caf\udce9", r"\frac{", "\U000102a0")
+DRAWN = ("$a_1$", "_x", "[red]x", r"a\nb\x1b", "Bär", r"caf\xe9", r"\frac{", r"\U000102a0")
+"""The last is a Carian letter, which no font is expected to have."""
+
+
+def test_names_are_drawn_letter_by_letter_without_a_warning(svg, figures):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_confusion(np.eye(8, dtype=int), ODD, svg, f"{ODD[0]}\n")
+        assert {*DRAWN, r"$a_1$\n"} <= set(texts(svg))
+        images = [np.zeros((9, 9, 3), np.uint8)] * 8
+        plot_predictions(images, ODD[::-1], ODD, [0.5] * 8, svg)
+    titles = [axes.get_title() for axes in figures[-1].axes]
+    assert [f"{one} 50%" in title for one, title in zip(DRAWN, titles, strict=False)] == [True] * 8
 
 
 @pytest.mark.parametrize("num_classes", [2, 20, 21, 100, 101])
