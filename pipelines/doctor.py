@@ -16,6 +16,7 @@ from transfer.backend.devices import accelerators
 from transfer.backend.startup import import_keras
 from transfer.errors import InputError
 from transfer.images.sources import DOWNLOADS, DataOptions, keras_home, load_as_given
+from transfer.machine.processors import processors
 
 REQUIRED = ("keras", "tensorflow", "h5py", "numpy", "scikit-learn", "joblib", "pillow")
 OPTIONAL = {
@@ -96,10 +97,8 @@ def _examined(stage: DoctorStage) -> Iterator[Finding]:
 
 
 def _machine(artifacts: Path) -> Iterator[Finding]:
-    from joblib import cpu_count
-
     yield Finding("Python", f"{platform.python_version()} on {platform.system()}")
-    yield Finding("processors", f"{cpu_count()} that may be used")
+    yield Finding("processors", f"{processors()} that may be used")
     memory = available_memory()
     little = "close other programs" if memory < LEAST_MEMORY else ""
     yield Finding("memory", f"{in_words(memory)} free", little, bool(little))

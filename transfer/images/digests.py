@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from transfer.errors import InputError
+from transfer.machine.processors import processors
 
 if TYPE_CHECKING:
     from transfer.images.imageset import EncodedFiles, ImageSet
@@ -25,7 +25,7 @@ FileDigests = Callable[[Sequence[Path]], list[str]]
 """Takes paths of files, and returns the sha256 of each file's bytes, in hexadecimal, or
 `UNREADABLE` where it cannot be read, in the order of the paths. Raises no OSError."""
 
-_THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, processors())
 _CHUNK = 64  # files per task: with one, small files took three times as long as without threads
 _BLOCK = 1 << 18  # bytes
 _NO_DIGEST = bytes(32)

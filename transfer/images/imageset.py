@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,8 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from transfer.images.decoding import BadImage, decode, decoded_size, resize
+from transfer.machine.processors import processors
 
-_THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, processors())
 
 
 class EncodedFiles(Protocol):
