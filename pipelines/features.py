@@ -8,6 +8,7 @@ import numpy as np
 
 from cache import PARTS, FeatureFile, FeatureSpec
 from cache.store import read_about
+from pipelines.bad_images import keep_list
 from pipelines.runs import check_replaced, remember
 from pipelines.setup import Setup
 from transfer.images.sources import DataOptions, carve
@@ -59,12 +60,15 @@ def open_features(setup: Setup) -> FeatureFile:
 def _open(setup: Setup, spec: FeatureSpec) -> FeatureFile:
     path = setup.feature_path(spec)
     if _is_made(path):
-        return FeatureFile(path, spec.key)
-    from pipelines.extracting.extraction import make_features, skipped_path  # a hit does without
+        features = FeatureFile(path, spec.key)
+        keep_list(setup.run_folder, features.skipped)
+        return features
+    from pipelines.extracting.extraction import make_features  # a hit does without
 
     was_there = path.exists()
     started = time.monotonic()
     features = FeatureFile(make_features(setup, spec), spec.key)
+    listed = keep_list(setup.run_folder, features.skipped)
     if was_there:
         return features
     speed = read_about(path).get("images_per_second")
@@ -72,7 +76,7 @@ def _open(setup: Setup, spec: FeatureSpec) -> FeatureFile:
     seconds = time.monotonic() - started
     print(f"features: {describe(features)}, made in {seconds:.1f} s{backbone}, in {path}")
     if features.skipped:
-        print(f"features: {len(features.skipped)} bad images set aside, see {skipped_path(path)}")
+        print(f"features: {len(features.skipped)} bad images set aside, see {listed}")
     return features
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cache.durable import whole_file
+from pipelines.bad_images import check_heads
 from pipelines.models import CLASSIFIER, FINETUNED, read_finetuned, read_head
 from pipelines.results import print_table
 from pipelines.scoring import predict_images, rank
@@ -51,13 +52,15 @@ def run(stage: PredictStage) -> list[dict]:
     if stage.top < 1:
         raise InputError(f"--top expects at least 1, received {stage.top}")
     paths = find_images(stage.images)
+    images = unlabelled(paths)
+    skip = stage.setup.data.bad_images == "skip"
+    if not skip:
+        check_heads(images)
     import_keras()
     from transfer.classifier import load_classifier, top_classes
 
     classifier, card = load_classifier(stage.model or default_model(stage.setup.run_folder))
-    images = unlabelled(paths)
     bad: list[BadImage] = []
-    skip = stage.setup.data.bad_images == "skip"
     probabilities = predict_images(
         classifier, images, "predicting", set_aside=bad if skip else None
     )

@@ -67,7 +67,11 @@ def required_digest(path: Path, digests_of: FileDigests = file_digests) -> str:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from error
 
 
-def image_digests(images: ImageSet, digests_of: FileDigests = file_digests) -> np.ndarray:
+def image_digests(
+    images: ImageSet,
+    digests_of: FileDigests = file_digests,
+    look: Callable[[str, bytes], None] = lambda id, data: None,
+) -> np.ndarray:
     """Returns a digest of each image, which says nothing of its id, place or label.
 
     Where the images are encoded files, it is the sha256 of the file's bytes, the same in a folder
@@ -79,6 +83,7 @@ def image_digests(images: ImageSet, digests_of: FileDigests = file_digests) -> n
     Args:
         images: Of any source.
         digests_of: Digests the files of a folder; one that remembers them saves reading them.
+        look: Called with the id and the bytes of each file of an archive, which is read anyway.
 
     Returns:
         `(rows, 32)` uint8; zeros where a file cannot be read.
@@ -97,7 +102,7 @@ def image_digests(images: ImageSet, digests_of: FileDigests = file_digests) -> n
         paths = [source.root / source.names[member] for member in images.members]
         found = [_NO_DIGEST if d == UNREADABLE else bytes.fromhex(d) for d in digests_of(paths)]
     else:
-        found = list(_archived_digests(source, images.members))
+        found = list(_archived_digests(source, images, look))
     return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32).copy()
 
 
@@ -116,10 +121,15 @@ def _pixels_digest(pixels: np.ndarray) -> bytes:
     return hashlib.sha256(f"pixels {shape}\0".encode() + pixels.tobytes()).digest()
 
 
-def _archived_digests(source: EncodedFiles, members: np.ndarray) -> Iterator[bytes]:
-    with closing(source.readers(members)) as readers:
-        for reader in readers:
+def _archived_digests(
+    source: EncodedFiles, images: ImageSet, look: Callable[[str, bytes], None]
+) -> Iterator[bytes]:
+    with closing(source.readers(images.members)) as readers:
+        for id, reader in zip(images.ids, readers, strict=True):
             try:
-                yield hashlib.sha256(reader()).digest()
+                data = reader()
             except OSError:
                 yield _NO_DIGEST
+                continue
+            look(id, data)
+            yield hashlib.sha256(data).digest()
