@@ -52,6 +52,7 @@ def run(stage: PredictStage) -> list[dict]:
     if stage.top < 1:
         raise InputError(f"--top expects at least 1, received {stage.top}")
     paths = find_images(stage.images)
+    model = stage.model or default_model(stage.setup.run_folder)
     images = unlabelled(paths)
     skip = stage.setup.data.bad_images == "skip"
     if not skip:
@@ -59,7 +60,7 @@ def run(stage: PredictStage) -> list[dict]:
     import_keras()
     from transfer.classifier import load_classifier, top_classes
 
-    classifier, card = load_classifier(stage.model or default_model(stage.setup.run_folder))
+    classifier, card = load_classifier(model)
     bad: list[BadImage] = []
     probabilities = predict_images(
         classifier, images, "predicting", set_aside=bad if skip else None
@@ -164,7 +165,10 @@ def _write(predictions: list[dict], output: Path | None) -> None:
         if output.suffix == ".json":
             temporary.write_text(json.dumps(predictions, indent=1) + "\n")
         else:
-            with temporary.open("w", newline="") as file:
+            # Names that are no UTF-8 are written byte by byte, as they are on the disk.
+            with temporary.open(
+                "w", newline="", encoding="utf-8", errors="surrogateescape"
+            ) as file:
                 csv.writer(file).writerows(_csv_lines(predictions))
     print(f"predict: {len(predictions)} images, in {output}")
 

@@ -31,8 +31,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     for row in rows:
         table.add_row(*(str(value) for value in row))
     console = Console()
-    # A pipe has no width of its own; a folded table would be of no use to a program.
-    Console(width=None if console.is_terminal else 160).print(table)
+    # A pipe has no width of its own; a folded table would be of no use to a program. Names of
+    # files may hold what rich would take for a style or a picture: [red], :cat:.
+    width = None if console.is_terminal else 160
+    Console(width=width, markup=False, emoji=False).print(table)
 
 
 def _is_number(value: object) -> bool:

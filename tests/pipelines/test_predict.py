@@ -2,13 +2,14 @@
 
 import csv
 import json
+import os
 import zipfile
 
 import numpy as np
 import pytest
 
 from pipelines.cli import main
-from pipelines.predict import default_model
+from pipelines.predict import _write, default_model
 from tests.pipelines.small_runs import photographs, refused
 
 
@@ -44,6 +45,14 @@ def test_predict_names_files_that_are_no_images(trained, place, tmp_path, capsys
     only_text = str(tmp_path / "cat" / "text.jpg")
     assert "at least one image" in refused(capsys, *arguments, only_text, "--bad-images", "skip")
     assert "found none" in refused(capsys, *arguments, str(tmp_path / "*.webp"))
+
+
+def test_names_of_any_bytes_are_written_as_they_are(tmp_path):
+    path = os.fsdecode(b"/a/\xff\xfe [x].jpg")
+    best = [{"class": "cat", "probability": 0.9}]
+    _write([{"image": path, "top": best}], tmp_path / "out.csv")
+    (_, line) = (tmp_path / "out.csv").read_bytes().splitlines()
+    assert line == b"/a/\xff\xfe [x].jpg,cat,0.9"
 
 
 def keep(path, member, values):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from unicodedata import category
 
 import numpy as np
 
@@ -313,10 +314,8 @@ def _tree(listing: Listing) -> _Tree:
             "give a folder with one folder of images per class"
         )
     for name in images:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(f"file name {name!r} is not UTF-8: rename it") from error
+        if not name.isprintable():  # as nearly all are
+            _check_name(name)
     folders = set[tuple[str, ...]]()
     for path in [tuple(name.split("/")) for name in listing.folders if _is_visible(name)]:
         folders.update(_above(path), [path])
@@ -331,6 +330,15 @@ def _tree(listing: Listing) -> _Tree:
         {name.removeprefix(prefix): member for name, member in images.items()},
         {path[len(root) :] for path in folders if len(path) > len(root)},
     )
+
+
+def _check_name(name: str) -> None:
+    """Refuses a name that no list, table or terminal could show as it is."""
+    kinds = {category(letter) for letter in name}
+    if "Cs" in kinds:
+        raise InputError(f"file name {name!r} is not UTF-8: rename it")
+    if kinds & {"Cc", "Zl", "Zp"}:
+        raise InputError(f"file name {name!r} holds a control character: rename it")
 
 
 def _is_visible(path: str) -> bool:
