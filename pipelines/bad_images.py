@@ -58,7 +58,7 @@ def check_heads(
     if found and len(images) <= FEW:
         raise refusal(images, 0, (), folder)
     if found:
-        raise _refusal(found, "cannot be decoded by their heads", folder)
+        raise _refusal(found, "are no images by their first bytes", folder)
 
 
 def refusal(

@@ -90,7 +90,7 @@ def test_damage_behind_heads_is_listed_with_them_where_images_are_few(data, caps
     assert "received 3 files that cannot be decoded (" in refused(capsys, *arguments(data))
     monkeypatch.setattr(bad_images, "FEW", 23)
     said = refused(capsys, *arguments(data))
-    assert "received 2 files that cannot be decoded by their heads (" in said
+    assert "received 2 files that are no images by their first bytes (" in said
     assert [row["id"] for row in listed(data)] == BAD
 
 
