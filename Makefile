@@ -24,7 +24,7 @@ TRANSFER = $(VENV)/bin/transfer
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo doctor features head rates sweep finetune evaluate predict \
-        test check torture bench format clean
+        test check fuzz torture bench format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -85,6 +85,9 @@ check: setup-dev  ## lint and types alone
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+
+fuzz: setup-dev  ## broken files and odd names of any kind, for 10 minutes
+	@FUZZ_MINUTES=10 $(VENV)/bin/pytest tests/transfer/images/test_fuzz.py $(ARGS)
 
 torture: setup-dev  ## kill extractions at 60 instants, flip bytes at random
 	@$(VENV)/bin/python -m tests.torture

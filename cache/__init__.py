@@ -1,6 +1,6 @@
 """The feature store: features on disk under a key that says what they were made from."""
 
-from cache.donors import DAMAGED, Donation, find_donation
+from cache.donors import DAMAGED, Donation, find_donation, stored_images
 from cache.errors import CacheError
 from cache.lock import entry_lock
 from cache.reader import FeatureFile, entry_path
@@ -21,5 +21,6 @@ __all__ = [
     "entry_lock",
     "entry_path",
     "find_donation",
+    "stored_images",
     "verify",
 ]

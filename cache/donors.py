@@ -1,7 +1,7 @@
 """Rows that other entries of the store have already: found by spec, cut and image."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,19 @@ def same_but_for_images_and_cuts(one: FeatureSpec, other: FeatureSpec) -> bool:
     """
     whole_set = {"data", "limit_per_class", "bad_images", "cuts"}
     return set(one.differences(other)) <= (set() if one.precision.startswith("int8") else whole_set)
+
+
+def stored_images(root: Path) -> set[bytes]:
+    """Digests of all images that a sealed entry has features of, which hence can be decoded.
+
+    Args:
+        root: Folder of the store.
+    """
+    digests = set[bytes]()
+    for path in Path(root).glob(f"*/{SEALED}"):
+        with suppress(CacheError), FeatureFile(path) as features:
+            digests.update(digest.tobytes() for digest in features.image_digests)
+    return digests
 
 
 @dataclass

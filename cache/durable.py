@@ -11,16 +11,21 @@ from uuid import uuid4
 from cache.errors import CacheError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""What network disks and FUSE say that cannot be asked to write at once; others fail with EIO."""
+_CANNOT_OPEN = (errno.EACCES, errno.EISDIR)
+"""What Windows says of a folder that is opened as a file is."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success that file becomes `path` atomically.
 
-    Both the file and its folder are synced, so that after a crash the name `path` either does
-    not exist, or holds what it held before, or is complete. On an exception the temporary file
-    is removed and `path` is untouched. Temporary names are random, so that no two ever write one
-    file, and hold only the beginning of a long one: 255 bytes are the most that disks take.
+    Both the file and its folder are synced, where the disk has that, so that after a crash the name
+    `path` either does not exist, or holds what it held before, or is complete. On an exception the
+    temporary file is removed and `path` is untouched. Temporary names are random, so that no two
+    ever write one file, and hold only the beginning of a long one: 255 bytes are the most that
+    disks take.
 
     Raises:
         CacheError: If the disk, or a limit on it, is full.
@@ -29,9 +34,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex}.tmp")
     try:
         yield temporary
-        _sync(temporary)
+        _sync_file(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        _sync_folder(path.parent)
     except OSError as error:
         if error.errno not in _FULL:
             raise
@@ -51,9 +56,31 @@ def remove_leftovers(folder: Path) -> None:
             temporary.unlink()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync_file(path: Path) -> None:
+    with path.open("r+b") as file:  # Windows syncs what is open for writing, and nothing else
+        _sync(file.fileno(), _CANNOT_SYNC)
+
+
+def _sync_folder(path: Path) -> None:
+    """Makes a renaming durable, where the disk can be asked to.
+
+    Which errors mean that it cannot: `fsync_fname_ext` in PostgreSQL's src/common/file_utils.c.
+    """
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in _CANNOT_OPEN:
+            raise
+        return
+    try:
+        _sync(descriptor, (*_CANNOT_SYNC, errno.EBADF))
     finally:
         os.close(descriptor)
+
+
+def _sync(descriptor: int, ignored: tuple[int, ...]) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in ignored:
+            raise

@@ -22,6 +22,7 @@ from transfer.images.cifar_downloads import DOWNLOADS
 from transfer.images.downloads import keras_home
 from transfer.images.file_names import kinds_in_words
 from transfer.images.sources import DataOptions, groups_in, is_named, load_as_given, remarks
+from transfer.machine.processors import processors
 
 REQUIRED = ("keras", "tensorflow", "h5py", "numpy", "scikit-learn", "joblib", "pillow")
 OPTIONAL = {
@@ -108,10 +109,8 @@ def _examined(stage: DoctorStage) -> Iterator[Finding]:
 
 
 def _machine(artifacts: Path) -> Iterator[Finding]:
-    from joblib import cpu_count
-
     yield Finding("Python", f"{platform.python_version()} on {platform.system()}")
-    yield Finding("processors", f"{cpu_count()} that may be used")
+    yield Finding("processors", f"{processors()} that may be used")
     memory = available_memory()
     little = "close other programs" if memory < LEAST_MEMORY else ""
     yield Finding("memory", f"{in_words(memory)} free", little, bool(little))

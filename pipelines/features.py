@@ -10,6 +10,7 @@ import numpy as np
 
 from cache import PARTS, FeatureFile, FeatureSpec
 from cache.store import read_about
+from pipelines.bad_images import keep_list
 from pipelines.runs import check_replaced, remember
 from pipelines.setup import Setup
 from transfer.images.file_names import kinds_in_words
@@ -74,12 +75,15 @@ def _open(
     if _is_made(path):
         if left_out and not again:
             print(f"features: left out {kinds_in_words(left_out)}")
-        return FeatureFile(path, spec.key)
-    from pipelines.extracting.extraction import make_features, skipped_path  # a hit does without
+        features = FeatureFile(path, spec.key)
+        keep_list(setup.run_folder, features.skipped)
+        return features
+    from pipelines.extracting.extraction import make_features  # a hit does without
 
     was_there = path.exists()
     started = time.monotonic()
     features = FeatureFile(make_features(setup, spec, again), spec.key)
+    listed = keep_list(setup.run_folder, features.skipped)
     if was_there:
         return features
     speed = read_about(path).get("images_per_second")
@@ -87,7 +91,7 @@ def _open(
     seconds = time.monotonic() - started
     print(f"features: {describe(features)}, made in {seconds:.1f} s{backbone}, in {path}")
     if features.skipped:
-        print(f"features: {len(features.skipped)} bad images set aside, see {skipped_path(path)}")
+        print(f"features: {len(features.skipped)} bad images set aside, see {listed}")
     return features
 
 

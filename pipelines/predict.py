@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cache.durable import whole_file
+from pipelines.bad_images import check_heads
 from pipelines.given_images import given_images
 from pipelines.models import CLASSIFIER, FINETUNED, read_finetuned, read_head
 from pipelines.results import print_table
@@ -51,13 +52,16 @@ def run(stage: PredictStage) -> list[dict]:
     if stage.top < 1:
         raise InputError(f"--top expects at least 1, received {stage.top}")
     images = given_images(stage.images)
+    model = stage.model or default_model(stage.setup.run_folder)
+    skip = stage.setup.data.bad_images == "skip"
+    if not skip:
+        check_heads(images)
     import_keras()
     from transfer.classifier import load_classifier, top_classes
 
-    classifier, card = load_classifier(stage.model or default_model(stage.setup.run_folder))
+    classifier, card = load_classifier(model)
     images = replace(images, decoding=Decoding(card.window, card.page))
     bad: list[BadImage] = []
-    skip = stage.setup.data.bad_images == "skip"
     probabilities = predict_images(
         classifier, images, "predicting", set_aside=bad if skip else None
     )

@@ -1,17 +1,13 @@
 """The classifier: backbone and head as one model that takes raw pixels."""
 
 import json
-import os
-import time
 import zipfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import numpy as np
 
@@ -19,15 +15,13 @@ from transfer.backbones.body import features_by_view
 from transfer.backbones.options import BackboneOptions
 from transfer.backbones.resizing import resize_pixels
 from transfer.errors import InputError
+from transfer.machine.whole_files import whole_file
 
 if TYPE_CHECKING:
     import keras
 
 CARD = "classifier.json"
 """Member of the `.keras` archive (a zip file) that holds the `ClassifierCard`."""
-_WRITING = ".writing-"
-"""Begins the name of a file that is not whole yet."""
-_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -106,28 +100,12 @@ def save_classifier(
         path: Its name ends in `.keras`.
         members: Content by the name that it has inside the file; Keras overlooks it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
-    temporary = path.with_name(f"{_WRITING}{uuid4().hex}-{path.name}")
-    try:
+    with whole_file(path) as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(CARD, json.dumps(asdict(card), indent=1))
             for name, content in members.items():
                 archive.writestr(name, content)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Removes what killed processes left; no file is being written for a day."""
-    for temporary in path.parent.glob(f"{_WRITING}*-{path.name}"):
-        with suppress(OSError):  # another process may have been as quick
-            if time.time() - temporary.stat().st_mtime > _DAY:
-                temporary.unlink()
 
 
 def load_classifier(path: Path) -> tuple["keras.Model", ClassifierCard]:

@@ -1,6 +1,5 @@
 """Makes a feature file: takes from the store what is there, and runs the backbone for the rest."""
 
-import csv
 import shutil
 import time
 from collections.abc import Sequence
@@ -13,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from cache import DAMAGED, PARTS, FeatureFile, FeatureSpec, FeatureWriter, entry_lock
-from cache.durable import remove_leftovers, whole_file
+from cache import DAMAGED, PARTS, FeatureSpec, FeatureWriter, entry_lock
+from cache.durable import remove_leftovers
 from cache.store import nearest, write_about
 from pipelines.bad_images import BadImagesError, refusal
 from pipelines.extracting.extractor import Extractor
+from pipelines.extracting.listing import list_sound_images
 from pipelines.extracting.room import check_room
 from pipelines.extracting.workers import run_side_by_side
 from pipelines.progress import estimate, progress, waiting
@@ -57,7 +57,6 @@ def make_features(setup: Setup, spec: FeatureSpec, again: bool = False) -> Path:
         if held:
             _clear_up(path)
         if path.exists():
-            _list_skipped(path)
             return path
         _say_near_miss(setup, spec)
         try:
@@ -93,7 +92,8 @@ def _extract(setup: Setup, spec: FeatureSpec, again: bool) -> None:
     for remark in remarks(setup.data):
         print(f"features: {remark}")
     with ExitStack() as opened:
-        extractor = opened.enter_context(Extractor(setup, spec))
+        listed = list_sound_images(setup, spec)
+        extractor = opened.enter_context(Extractor(setup, spec, listed))
         writer = opened.enter_context(extractor.writer())
         if extractor.images.left_out and not again:
             print(f"features: left out {kinds_in_words(extractor.images.left_out)}")
@@ -104,7 +104,7 @@ def _extract(setup: Setup, spec: FeatureSpec, again: bool) -> None:
         if _goes_side_by_side(setup):
             about |= run_side_by_side(setup, spec, extractor.images, writer)
             writer = opened.enter_context(extractor.writer())
-        about |= _run_here(extractor, writer)
+        about |= _run_here(setup, extractor, writer)
         _check_unchanged(setup, spec, writer)
         with waiting("sealing the file"):
             writer.seal(
@@ -114,7 +114,6 @@ def _extract(setup: Setup, spec: FeatureSpec, again: bool) -> None:
                 image_digests=extractor.digests,
             )
     write_about(path, about | {"seconds": round(time.monotonic() - started, 1)})
-    _list_skipped(path)
 
 
 def _goes_side_by_side(setup: Setup) -> bool:
@@ -126,7 +125,7 @@ def _goes_side_by_side(setup: Setup) -> bool:
     return True
 
 
-def _run_here(extractor: Extractor, writer: FeatureWriter) -> dict[str, Any]:
+def _run_here(setup: Setup, extractor: Extractor, writer: FeatureWriter) -> dict[str, Any]:
     total = len(writer.rows_to_run)
     estimated = estimate("features", total)
     with progress("features", total) as update:
@@ -138,7 +137,7 @@ def _run_here(extractor: Extractor, writer: FeatureWriter) -> dict[str, Any]:
         try:
             return extractor.run(writer, lambda text: print(f"features: {text}", flush=True), count)
         except BadImagesError as error:
-            raise refusal(extractor.images, error.stop, error.found) from None
+            raise refusal(extractor.images, error.stop, error.found, setup.run_folder) from None
 
 
 def _say_what_is_there(writer: FeatureWriter, cuts_to_run: Sequence[str]) -> None:
@@ -199,19 +198,3 @@ def _about(setup: Setup) -> dict:
         "precision": setup.precision,
         "versions": {name: version(name) for name in ("keras", "h5py", "numpy")},
     }
-
-
-def skipped_path(path: Path) -> Path:
-    """The list of images set aside, beside a feature file."""
-    return path.with_name("skipped.csv")
-
-
-def _list_skipped(path: Path) -> None:
-    with FeatureFile(path) as features:
-        skipped = features.skipped
-    if skipped:
-        with (
-            whole_file(skipped_path(path)) as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            csv.writer(file).writerows([("id", "reason"), *skipped])

@@ -9,14 +9,13 @@ from typing import Any
 
 from cache import FeatureSpec, FeatureWriter, find_donation
 from pipelines.bad_images import BadImagesError, bad_rows
+from pipelines.extracting.listing import Listed
 from pipelines.progress import waiting
 from pipelines.setup import Setup
 from transfer.backend.startup import import_keras
 from transfer.extraction.engines import Engine, build_engine, default_batch_size
 from transfer.extraction.extraction import build_extractor
-from transfer.images.digests import image_digests
 from transfer.images.imageset import Batch
-from transfer.images.sources import carve, load_as_given
 
 Show = Callable[[str], AbstractContextManager]
 
@@ -30,6 +29,7 @@ class Extractor:
     Args:
         setup: Images, backbone, and where results go.
         spec: The setup's own.
+        listed: The images.
         show: Shows on the terminal what is waited for.
 
     Attributes:
@@ -43,23 +43,20 @@ class Extractor:
         InputError: If the images or options cannot be used.
     """
 
-    def __init__(self, setup: Setup, spec: FeatureSpec, show: Show = waiting) -> None:
+    def __init__(
+        self, setup: Setup, spec: FeatureSpec, listed: Listed, show: Show = waiting
+    ) -> None:
         import_keras()
         self._setup = setup
         self._spec = spec
         self._show = show
         self._opened = ExitStack()
         self.engine: Engine | None = None
-        data = setup.data
-        with show("listing the images"):
-            self.images = images = load_as_given(data)
-            # What cannot be split must not be found out after hours of extraction.
-            carve(images.ids, images.labels, images.class_names, images.split, data)
-            self.digests = image_digests(images, setup.file_index(data.data))
+        self.images, self.digests = listed.images, listed.digests
         with show("building the backbone"):
             self.cuts, self._body = build_extractor(setup.backbone, setup.precision)
         outputs = zip(self.cuts, self._body.outputs, strict=True)
-        self._ids = list(images.ids)
+        self._ids = list(self.images.ids)
         self._shapes = {cut: output.shape[1:] for cut, output in outputs}
         with show("looking for features in the store"):
             self.donation = find_donation(

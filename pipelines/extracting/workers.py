@@ -14,6 +14,7 @@ from cache import CacheError, FeatureSpec, FeatureWriter
 from cache.parts import Part
 from pipelines.bad_images import BadImagesError, refusal
 from pipelines.extracting.extractor import Extractor
+from pipelines.extracting.listing import list_images
 from pipelines.machine.parallel import cluster, in_parallel
 from pipelines.progress import estimate, progress
 from pipelines.setup import Setup
@@ -84,7 +85,8 @@ def _give_out(
     try:
         done = in_parallel(_extract_parts, tasks, setup.jobs, setup.parallel)
     except BadImagesError:
-        raise refusal(images, 0, ()) from None  # others may have seen more of them
+        # Others may have seen more of them.
+        raise refusal(images, 0, (), setup.run_folder) from None
     except (InputError, CacheError):  # of a worker; ray gives them a class of its own besides
         raise
     except Exception as error:
@@ -126,7 +128,7 @@ def _extractor(setup: Setup, spec: FeatureSpec) -> Extractor:
             f"the worker on {socket.gethostname()} does not see what the command sees "
             f"({differences}); expected the same images, weights and packages on all machines"
         )
-    return Extractor(setup, spec, show=lambda _: nullcontext())
+    return Extractor(setup, spec, list_images(setup), show=lambda _: nullcontext())
 
 
 @contextmanager

@@ -4,33 +4,41 @@ from pathlib import Path
 
 import psutil
 
-CGROUP_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "file"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "total_cache",
-    ),
+from transfer.machine.groups import groups_of
+
+_LIMITS = (
+    ("memory.max", "memory.current", ""),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 )
-"""Where Linux says how much memory a container may have and has, and the line of memory.stat with
-the files it has cached, which are given up when asked for; version 2 and 1."""
+"""Files in which a control group says how much memory it may have and has, and what stands before
+the names in its memory.stat; of version 2 and 1."""
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping; in a container, of its share."""
+    """Bytes that can be had without swapping; in a container, a job or a service, of its share."""
     free = [psutil.virtual_memory().available]
-    for limit, used, cached in CGROUP_LIMITS:
-        try:
-            lines = Path(used).with_name("memory.stat").read_text(encoding="utf-8").splitlines()
-            files = int(dict(line.split() for line in lines)[cached])
-            free.append(
-                int(Path(limit).read_text(encoding="utf-8"))
-                - int(Path(used).read_text(encoding="utf-8"))
-                + files
-            )
-        except (OSError, ValueError, KeyError):  # no such container, or "max": no limit
-            continue
+    for group in groups_of("memory"):
+        for limit, used, prefix in _LIMITS:
+            try:
+                room = int((group / limit).read_text(encoding="utf-8")) - int(
+                    (group / used).read_text(encoding="utf-8")
+                )
+                free.append(room + _cached(group, prefix))
+            except (OSError, ValueError, KeyError):  # another version, or "max": no limit
+                continue
     return max(0, min(free))
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text(encoding="utf-8"))
+
+
+def _cached(group: Path, prefix: str) -> int:
+    """Bytes of files that the system holds for a group, and gives up when asked for memory."""
+    stat = dict(
+        line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines()
+    )
+    return sum(int(stat[f"{prefix}{kind}_file"]) for kind in ("active", "inactive"))
 
 
 def in_words(num_bytes: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pipelines.terminal import keep_streams_lasting
 from transfer.errors import InputError
+from transfer.machine.processors import processors
 
 Backend = Literal["loky", "dask", "ray"]
 """Where work runs: processes of this machine; a dask cluster, the one that
@@ -118,13 +119,11 @@ def _ray(jobs: int) -> Iterator[None]:
 @contextmanager
 def _threads_for(jobs: int) -> Iterator[None]:
     """Gives workers that start here their share of the processors; dask and ray give each one."""
-    from joblib import cpu_count
-
     name = "OMP_NUM_THREADS"
     if name in os.environ:
         yield
         return
-    os.environ[name] = str(max(1, cpu_count() // jobs))
+    os.environ[name] = str(max(1, processors() // jobs))
     try:
         yield
     finally:

@@ -336,7 +336,7 @@ def test_killed_while_writing_leaves_nothing_half(tmp_path):
         writer.rows_per_part = 64
         writer.write(np.arange(64), features_of(range(64)))
         writer.wait()
-        cache.durable._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+        cache.durable._sync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         writer.write(np.arange(64, 128), features_of(range(64, 128)))
         writer.wait()
         """
@@ -350,7 +350,7 @@ def test_killed_while_writing_leaves_nothing_half(tmp_path):
 
 def test_a_file_of_another_format_says_so(tmp_path):
     spec = dataclasses.replace(SPEC, format_version=1)
-    with pytest.raises(CacheError, match="of format 1, this version reads 3"):
+    with pytest.raises(CacheError, match="of format 1, this version reads 4"):
         FeatureFile(make(tmp_path, spec=spec))
 
 

@@ -103,7 +103,7 @@ def test_bad_images_stop_the_run_or_are_set_aside(tmp_path, capsys):
     whole = (data / "dog" / "000.png").read_bytes()
     (data / "dog" / "cut.png").write_bytes(whole[: len(whole) // 2])
     arguments = ["features", "--data", str(data), "--artifacts", str(tmp_path / "a"), *SMALL]
-    arguments += ["--val-fraction", "0.3"]
+    arguments += ["--run", "mine", "--val-fraction", "0.3"]
     said = refused(capsys, *arguments)
     assert "received 2 files" in said
     assert "cat/broken.jpg: no JPEG" in said
@@ -111,9 +111,32 @@ def test_bad_images_stop_the_run_or_are_set_aside(tmp_path, capsys):
     assert main([*arguments, "--bad-images", "skip"]) == 0
     assert "24 images x" in (out := capsys.readouterr().out)
     assert "2 bad images set aside" in out
-    (listed,) = (tmp_path / "a" / "features").glob("*/skipped.csv")
-    with listed.open(newline="") as file:
-        assert [row["id"] for row in csv.DictReader(file)] == ["cat/broken.jpg", "dog/cut.png"]
+    listed = tmp_path / "a" / "runs" / "mine" / "bad-images.csv"
+    assert f"see {listed}" in out
+    assert listed_ids(listed) == ["cat/broken.jpg", "dog/cut.png"]
+    listed.unlink()
+    assert main([*arguments, "--bad-images", "skip"]) == 0  # a hit lists them as well
+    assert listed_ids(listed) == ["cat/broken.jpg", "dog/cut.png"]
+
+
+def listed_ids(path):
+    with path.open(newline="") as file:
+        return [row["id"] for row in csv.DictReader(file)]
+
+
+def test_a_list_of_bad_images_goes_when_they_are_mended(tmp_path, capsys):
+    data = photographs(tmp_path / "photos", count=12)
+    whole = (data / "dog" / "000.png").read_bytes()
+    (data / "dog" / "cut.png").write_bytes(whole[: len(whole) // 2])  # its head is whole
+    arguments = ["features", "--data", str(data), "--artifacts", str(tmp_path / "a"), *SMALL]
+    arguments += ["--run", "mine", "--val-fraction", "0.3"]
+    listed = tmp_path / "a" / "runs" / "mine" / "bad-images.csv"
+    said = refused(capsys, *arguments)
+    assert f"received 1 files that cannot be decoded (listed in {listed})" in said
+    assert listed_ids(listed) == ["dog/cut.png"]
+    (data / "dog" / "cut.png").unlink()
+    assert main(arguments) == 0
+    assert not listed.exists()
 
 
 @pytest.mark.parametrize(

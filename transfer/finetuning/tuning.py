@@ -1,12 +1,10 @@
 """Training a classifier's weights from their start: one compiled step for every run."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import keras
 import numpy as np
@@ -17,6 +15,7 @@ from transfer.backend.mixed import mixed_precision
 from transfer.errors import InputError
 from transfer.finetuning.optimizer import ScheduledAdam, rates_at
 from transfer.finetuning.options import FinetuneOptions
+from transfer.machine.whole_files import whole_file
 from transfer.metrics import SMALLEST_PROBABILITY
 
 EXPLODED = -0.75 * float(np.log(SMALLEST_PROBABILITY))
@@ -281,16 +280,8 @@ class _State:
         arrays: dict[str, Any] = {
             f"variable_{n}": np.array(v) for n, v in enumerate(self._tuner.state)
         }
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(f".{uuid4().hex}.npz")
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, history=np.array(json.dumps(history)), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(self._path) as temporary:
+            np.savez(temporary, history=np.array(json.dumps(history)), **arrays)
 
 
 class _Epochs(keras.callbacks.Callback):

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from transfer.heads.standardised import Spectrum, blocks
+from transfer.machine.processors import processors
 from transfer.metrics import SMALLEST_PROBABILITY
 
 PRODUCT_VALUES = 2**20
@@ -142,12 +143,11 @@ class Descent:
         self._parts = [slice(start, end) for start, end in itertools.pairwise(ends)]
 
     def __enter__(self) -> Descent:
-        from joblib import cpu_count
         from threadpoolctl import threadpool_limits
 
         with ExitStack() as stack:
             stack.enter_context(threadpool_limits(1, "blas"))
-            self._pool = stack.enter_context(ThreadPoolExecutor(cpu_count()))
+            self._pool = stack.enter_context(ThreadPoolExecutor(processors()))
             self._stack = stack.pop_all()
         return self
 

@@ -178,9 +178,10 @@ def _has_splits(tree: Tree, where: str) -> bool:
     tops = {path[0] for path in tree.folders}
     named = {top for top in tops if top.casefold() in SPLIT_NAMES}
     if named and named != tops and any(p[0] in named for p in tree.folders if len(p) > 1):
+        others = ", ".join(map(repr, sorted(tops - named)))
         raise InputError(
             f"{where!r} mixes split folders ({', '.join(sorted(named))}) with others "
-            f"({', '.join(sorted(tops - named))}): move the others away, or rename the classes"
+            f"({others}): move the others away, or rename the classes"
         )
     return bool(named) and named == tops
 
@@ -193,5 +194,5 @@ def _check_training_classes(filled: set[tuple[str, ...]], where: str) -> None:
         if _class_name(name) not in trained:
             raise InputError(
                 f"{where!r}: class {name!r} of {split!r} has no training images: "
-                f"add train/{name} or remove it"
+                f"add {f'train/{name}'!r} or remove it"
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,6 +14,7 @@ import numpy as np
 
 from transfer.errors import InputError
 from transfer.images.remote import RemoteFile
+from transfer.machine.processors import processors
 
 if TYPE_CHECKING:
     from transfer.images.imageset import EncodedFiles, ImageSet
@@ -26,7 +26,7 @@ FileDigests = Callable[[Sequence[Path | RemoteFile]], list[str]]
 """Takes paths of files, and returns the sha256 of each file's bytes, in hexadecimal, or
 `UNREADABLE` where it cannot be read, in the order of the paths. Raises no OSError."""
 
-_THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, processors())
 _CHUNK = 64  # files per task: with one, small files took three times as long as without threads
 _BLOCK = 1 << 18  # bytes
 _NO_DIGEST = bytes(32)
@@ -82,7 +82,11 @@ def digest_of_files(
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def image_digests(images: ImageSet, digests_of: FileDigests = file_digests) -> np.ndarray:
+def image_digests(
+    images: ImageSet,
+    digests_of: FileDigests = file_digests,
+    look: Callable[[str, bytes], None] = lambda id, data: None,
+) -> np.ndarray:
     """Returns a digest of each image, which says nothing of its id, place or label.
 
     Where the images are encoded files, it is the sha256 of the file's bytes, the same in a folder
@@ -94,6 +98,7 @@ def image_digests(images: ImageSet, digests_of: FileDigests = file_digests) -> n
     Args:
         images: Of any source.
         digests_of: Digests the files of a folder; one that remembers them saves reading them.
+        look: Called with the id and the bytes of each file of an archive, which is read anyway.
 
     Returns:
         `(rows, 32)` uint8; zeros where a file cannot be read.
@@ -112,7 +117,7 @@ def image_digests(images: ImageSet, digests_of: FileDigests = file_digests) -> n
         paths = [source.root / source.names[member] for member in images.members]
         found = [_NO_DIGEST if d == UNREADABLE else bytes.fromhex(d) for d in digests_of(paths)]
     else:
-        found = list(_archived_digests(source, images.members))
+        found = list(_archived_digests(source, images, look))
     return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32).copy()
 
 
@@ -131,10 +136,15 @@ def _pixels_digest(pixels: np.ndarray) -> bytes:
     return hashlib.sha256(f"pixels {shape}\0".encode() + pixels.tobytes()).digest()
 
 
-def _archived_digests(source: EncodedFiles, members: np.ndarray) -> Iterator[bytes]:
-    with closing(source.readers(members)) as readers:
-        for reader in readers:
+def _archived_digests(
+    source: EncodedFiles, images: ImageSet, look: Callable[[str, bytes], None]
+) -> Iterator[bytes]:
+    with closing(source.readers(images.members)) as readers:
+        for id, reader in zip(images.ids, readers, strict=True):
             try:
-                yield hashlib.sha256(reader()).digest()
+                data = reader()
             except OSError:
                 yield _NO_DIGEST
+                continue
+            look(id, data)
+            yield hashlib.sha256(data).digest()

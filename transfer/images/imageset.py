@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
 
 from transfer.errors import InputError
-from transfer.images.decoding import PLAIN, BadImage, Decoding, decode, decoded_size, resize
+from transfer.images.decoding import (
+    PLAIN,
+    BadImage,
+    Decoding,
+    check_head,
+    decode,
+    decoded_size,
+    resize,
+)
+from transfer.machine.processors import processors
 
-_THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, processors())
+_CHUNK = 64  # files per task where each takes little more time than a task
 
 
 class EncodedFiles(Protocol):
@@ -151,6 +160,17 @@ class ImageSet:
             return self.source.shape[1], self.source.shape[2]
         return decoded_size(self._encoded(row), self.ids[row])
 
+    def bad_heads(self) -> list[BadImage]:
+        """The images that are none by the heads of their files, in row order; nothing is decoded.
+
+        Each file is read, by a few threads; a compressed tar is loaded as in `read`.
+        """
+        if isinstance(self.source, np.ndarray):
+            return []
+        chunks = [range(i, min(i + _CHUNK, len(self))) for i in range(0, len(self), _CHUNK)]
+        with ThreadPoolExecutor(_THREADS, "heads") as pool:
+            return list(chain.from_iterable(pool.map(self._bad_heads, chunks)))
+
     def stream(
         self,
         start: int = 0,
@@ -237,6 +257,15 @@ class ImageSet:
             return _bytes_from(self._loaded[row], self.ids[row])
         (reader,) = self.source.readers(self.members[[row]])
         return _bytes_from(reader, self.ids[row])
+
+    def _bad_heads(self, rows: range) -> list[BadImage]:
+        bad = []
+        for row in rows:
+            try:
+                check_head(self._encoded(row), self.ids[row])
+            except BadImage as error:
+                bad.append(BadImage(error.id, error.reason))
+        return bad
 
     def _decoders(
         self, rows: np.ndarray, wanted: tuple[int, int] | None = None

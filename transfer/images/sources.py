@@ -148,7 +148,7 @@ def load_as_given(options: DataOptions) -> ImageSet:
     images = replace(_found(options).load(), decoding=decoding)
     if len(images.class_names) < 2:
         raise InputError(
-            f"{options.data!r} has only one class ({', '.join(images.class_names)}), "
+            f"{options.data!r} has only one class ({', '.join(map(repr, images.class_names))}), "
             "at least two are needed: give a folder with one folder of images per class, "
             "or a table that has more labels"
         )

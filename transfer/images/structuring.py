@@ -24,6 +24,7 @@ from unicodedata import category, normalize
 from transfer.errors import InputError
 from transfer.images.file_names import FORMATS, choose_images
 from transfer.images.tables import IMAGE_COLUMNS, find_column, match_names, read_table
+from transfer.machine.whole_files import suppress_errors
 
 LABEL_COLUMNS = (
     *("label", "class", "classname", "labelname", "category", "species", "target", "breed"),
@@ -34,6 +35,9 @@ LABEL_COLUMNS = (
 CLASS_IN_NAME = re.compile(r"(?P<class_name>.*?[^._\- (])[._\- (]+[0-9]")
 
 LONGEST_FOLDER_NAME = 255  # bytes, on most file systems
+_NOT_KEPT = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""What disks of a network or of Windows say that cannot keep a file's times and modes."""
+
 UNSAFE_CATEGORIES = frozenset({"Cc", "Cs"})  # control characters; bytes that are no UTF-8
 
 
@@ -250,7 +254,9 @@ def _place(step: Move, move: bool) -> None:
     # Always the same name, so that a run after a kill overwrites what the killed one left.
     partial = step.target.with_name(f".{step.target.name[:40]}.partial")
     try:
-        shutil.copy2(step.source, partial)
+        shutil.copyfile(step.source, partial)
+        with suppress_errors(*_NOT_KEPT):
+            shutil.copystat(step.source, partial)
         partial.replace(step.target)
     finally:
         partial.unlink(missing_ok=True)

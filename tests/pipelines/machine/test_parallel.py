@@ -75,7 +75,7 @@ def threads(number):
 @pytest.mark.parametrize("backend", BACKENDS[1:])  # loky shares by itself
 def test_workers_share_the_processors(backend, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("joblib.cpu_count", lambda *_, **__: 6)
+    monkeypatch.setattr("pipelines.machine.parallel.processors", lambda: 6)
     assert list(in_parallel(threads, [1, 2], 2, backend)) == ["3", "3"]
     assert "OMP_NUM_THREADS" not in os.environ
 

@@ -1,6 +1,7 @@
 """transfer.images.structuring on real folders: names, tables, resuming, and nothing lost."""
 
 import errno
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -339,7 +340,7 @@ def test_an_image_that_vanished_after_planning_stops_before_anything_is_done(fla
 @pytest.mark.parametrize("fails_at", [0, 1, 2])
 def test_copying_resumes_after_an_interruption(flat, tmp_path, monkeypatch, fails_at):
     planned = plan(flat, tmp_path / "out")
-    real_copy, copied = shutil.copy2, Counter()
+    real_copy, copied = shutil.copyfile, Counter()
 
     def interrupted_copy(source, target):
         if sum(copied.values()) == fails_at:
@@ -348,15 +349,25 @@ def test_copying_resumes_after_an_interruption(flat, tmp_path, monkeypatch, fail
         copied[Path(source).name] += 1
         return real_copy(source, target)
 
-    monkeypatch.setattr(structuring.shutil, "copy2", interrupted_copy)
+    monkeypatch.setattr(structuring.shutil, "copyfile", interrupted_copy)
     with pytest.raises(KeyboardInterrupt):
         carry_out(planned)
     found = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert len(found) == fails_at, "no half file may stay"
     assert all(path.read_bytes() == path.name.encode() for path in found)
 
-    monkeypatch.setattr(structuring.shutil, "copy2", real_copy)
+    monkeypatch.setattr(structuring.shutil, "copyfile", real_copy)
     assert carry_out(planned) == 3 - fails_at
+    assert names(tmp_path / "out") == ["cat/cat.1.jpg", "cat/cat.2.jpg", "dog/dog_0003.png"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
+def test_copying_to_a_disk_that_keeps_no_times(flat, tmp_path, monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert carry_out(plan(flat, tmp_path / "out")) == 3
     assert names(tmp_path / "out") == ["cat/cat.1.jpg", "cat/cat.2.jpg", "dog/dog_0003.png"]
 
 

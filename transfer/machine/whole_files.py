@@ -1,0 +1,58 @@
+"""Files that are whole or absent: written under a temporary name, synced, renamed.
+
+`cache.durable` is the store's, which knows full disks and makes folders durable as well.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+_WRITING = ".writing-"
+"""Begins the name of a file that is not whole yet."""
+_DAY = 86_400
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""What network disks and FUSE say that cannot be asked to write at once; others fail with EIO."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, of the same suffix, which becomes `path` atomically.
+
+    On an exception the temporary file is removed and `path` is untouched. Of several processes
+    that write at once, one wins whole.
+
+    Args:
+        path: Its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    temporary = path.with_name(f"{_WRITING}{uuid4().hex}-{path.name}")
+    try:
+        yield temporary
+        with temporary.open("r+b") as file, suppress_errors(*_CANNOT_SYNC):
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def suppress_errors(*numbers: int) -> Iterator[None]:
+    """Goes on after an OSError of one of these numbers."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in numbers:
+            raise
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what killed processes left; no file is being written for a day."""
+    for temporary in path.parent.glob(f"{_WRITING}*-{path.name}"):
+        with suppress(OSError):  # another process may have been as quick
+            if time.time() - temporary.stat().st_mtime > _DAY:
+                temporary.unlink()
