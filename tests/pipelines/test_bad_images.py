@@ -11,8 +11,8 @@ import pytest
 from pipelines import bad_images
 from pipelines.bad_images import keep_list
 from pipelines.extracting import extraction, listing
-from transfer.images.file_names import FORMATS
 from tests.pipelines.small_runs import SMALL, photographs, refused
+from transfer.images.file_names import FORMATS
 
 BAD = ["cat/003.png", "dog/011.png"]
 

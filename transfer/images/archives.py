@@ -37,6 +37,7 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
 )
 _OPENERS = {"gz": gzip.GzipFile, "xz": lzma.LZMAFile, "bz2": bz2.BZ2File}
 _DAMAGE = (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error)
+_ZIP_DAMAGE = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def open_listing(path: Path | RemoteFolder) -> Listing:
         if kind == "zip":
             return _list_zip(path)
         return _list_tar(path, None if kind == "tar" else kind)
-    except (zipfile.BadZipFile, *_DAMAGE) as error:
+    except (*_ZIP_DAMAGE, *_DAMAGE) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{str(path)!r} cannot be read to its end ({reason}): "
@@ -145,8 +146,8 @@ class ZipFiles:
         try:
             with self._lock:
                 return self._archive.read(member)
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as e:
-            raise OSError(str(e)) from e
+        except (*_ZIP_DAMAGE, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
+            raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 @dataclass(frozen=True)

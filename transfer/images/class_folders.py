@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from unicodedata import normalize
 
 import numpy as np
@@ -56,10 +57,10 @@ def find_tree(listing: Listing) -> Tree:
         except UnicodeEncodeError as error:
             raise InputError(f"file name {name!r} is not UTF-8: rename it") from error
     folders = set[tuple[str, ...]]()
-    for path in [tuple(name.split("/")) for name in listing.folders if not is_hidden(name)]:
-        folders.update(_above(path), [path])
-    for parent in _holders([*images, *chosen.others]):
-        folders.update(_above(parent), [parent])
+    # Not all archives name their folders: that one is there a file says, even a hidden one.
+    for path in {tuple(name.split("/")) for name in listing.folders} | _holders(listing.files):
+        visible = tuple(takewhile(lambda part: not is_hidden(part), path))
+        folders.update(_above(visible), [visible])
     folders.discard(())
     holders = _holders(images)
     root = _root(holders, folders)

@@ -32,20 +32,17 @@ class ChosenFiles:
 
     Attributes:
         images: The place of each image among the files, by its path.
-        others: Paths of files that are neither images nor hidden.
-        left_out: How many files of each kind are left out: the others by suffix, and hidden files
+        left_out: How many files of each kind are left out: others by suffix, and hidden files
             that look like images.
     """
 
     images: dict[str, int]
-    others: list[str]
     left_out: Counter[str]
 
 
 def choose_images(paths: Iterable[str]) -> ChosenFiles:
     """Tells images from other files; POSIX paths below the folder in question."""
     images: dict[str, int] = {}
-    others: list[str] = []
     left_out: Counter[str] = Counter()
     for place, path in enumerate(paths):
         if is_hidden(path):
@@ -53,9 +50,8 @@ def choose_images(paths: Iterable[str]) -> ChosenFiles:
         elif is_image(path):
             images[path] = place
         else:
-            others.append(path)
             left_out[PurePosixPath(path).suffix.lower() or _BARE_KIND] += 1
-    return ChosenFiles(images, others, +left_out)
+    return ChosenFiles(images, +left_out)
 
 
 def is_image(path: str) -> bool:

@@ -278,6 +278,6 @@ def _normal(text: str) -> str:
 def _some(items: Iterable[object], limit: int = 5) -> str:
     """The first few of a list and how many there are: `a, b and 7 more (9 in all)`."""
     names = [item.name if isinstance(item, Path) else str(item) for item in items]
-    shown = ", ".join(names[:limit])
+    shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:limit])
     left = len(names) - limit
     return f"{shown} and {left} more ({len(names)} in all)" if left > 0 else shown

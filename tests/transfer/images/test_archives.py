@@ -291,3 +291,17 @@ def test_no_handle_is_left_open(tmp_path, kind):
     gc.collect()
     if before:
         assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
+
+
+def test_a_zip_whose_names_are_no_utf8_is_damaged(tmp_path):
+    path = packed(tmp_path, "zip")
+    data, name = path.read_bytes(), "ä b.jpg".encode()
+    path.write_bytes(data.replace(name, b"\xff" + name[1:]))
+    with pytest.raises(InputError, match="cannot be read to its end"):
+        open_listing(path)
+    at = data.index(name)  # the name before the data alone, which is read when the data are
+    path.write_bytes(data[:at] + b"\xff" + data[at + 1 :])
+    listing = open_listing(path)
+    (read,) = listing.contents.readers(np.array([listing.files.index("photos/dogs/ä b.jpg")]))
+    with pytest.raises(OSError, match="utf-8"):
+        read()

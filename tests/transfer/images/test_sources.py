@@ -229,6 +229,8 @@ def test_any_folder_and_its_archives_agree(tmp_path_factory, names):
     [
         (tree("cats/1.png", "dogs/1.png", folders=["birds"]), "'birds' holds no images"),
         (tree("cats/1.png", "dogs/1.png", "birds/a.txt"), "'birds' holds no images"),
+        (tree("cats/1.png", "dogs/1.png", "birds/.all/1.png"), "'birds' holds no images"),
+        (tree("cats/1.png", "train/a/1.png", "\x1b/a.txt"), "with others ('\\x1b', 'cats')"),
         (tree("train/a/1.png", "train/b/1.png", folders=["val/b"]), "'val' holds no images"),
         (tree("train/a/1.png", "train/b/1.png", "val/a/1.png", folders=["val/b"]),
          "'val/b' holds no images"),

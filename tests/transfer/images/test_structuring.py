@@ -361,6 +361,11 @@ def test_copying_resumes_after_an_interruption(flat, tmp_path, monkeypatch, fail
     assert names(tmp_path / "out") == ["cat/cat.1.jpg", "cat/cat.2.jpg", "dog/dog_0003.png"]
 
 
+def test_a_name_with_a_control_character_stays_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"received '\\x1b\\n\.jpg': rename"):
+        plan(fill(tmp_path / "flat", "\x1b\n.jpg"), tmp_path / "out")
+
+
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
 def test_copying_to_a_disk_that_keeps_no_times(flat, tmp_path, monkeypatch, number):
     def refuse(*_, **__):
