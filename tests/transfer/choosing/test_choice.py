@@ -1,5 +1,7 @@
 """The choice: by images that the head has not seen, the simplest of the best, calibrated."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -131,10 +133,12 @@ def test_one_extreme_image_is_no_reason_for_certainty():
     assert outputs(chosen.final, spike).max() < 0.99
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-12])  # the second as of random weights
 @pytest.mark.parametrize("shape", [(20,), (1, 5, 4)])
-def test_the_keras_head_says_what_was_chosen(shape):
+def test_the_keras_head_says_what_was_chosen(shape, scale):
     kept = {"widths": (20,), "channels": 4} if len(shape) > 1 else {}
     data = rows(signal=0.2, images=200, **kept)
+    data = replace(data, features=data.features * np.float32(scale))
     chosen = choose(data)
     width = len(chosen.final.kernel)
     model = build_linear_head(chosen.final, (width,) if len(shape) == 1 else shape)
