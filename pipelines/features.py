@@ -58,8 +58,8 @@ def open_features(setup: Setup, again: bool = False) -> FeatureFile:
 
     Args:
         setup: Images, backbone, and where results go.
-        again: Whether the stage has opened features of these images before, and said which files
-            beside them are left out.
+        again: Whether the stage has opened features of these images before, and said what there is
+            to say of them.
 
     Raises:
         InputError: As `run`.

@@ -58,7 +58,8 @@ def make_features(setup: Setup, spec: FeatureSpec, again: bool = False) -> Path:
             _clear_up(path)
         if path.exists():
             return path
-        _say_near_miss(setup, spec)
+        if not again:
+            _say_near_miss(setup, spec)
         try:
             _extract(setup, spec, again)
         except FileNotFoundError:
@@ -89,7 +90,7 @@ def _extract(setup: Setup, spec: FeatureSpec, again: bool) -> None:
     setup = replace(setup, rehash=False)  # the spec has just read everything
     path = setup.feature_path(spec)
     started = time.monotonic()
-    for remark in remarks(setup.data):
+    for remark in () if again else remarks(setup.data):
         print(f"features: {remark}")
     with ExitStack() as opened:
         listed = list_sound_images(setup, spec)
