@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 from transfer.errors import DataWarning
 from transfer.names import shown
@@ -105,8 +105,10 @@ def _lasting(stream: TextIO) -> TextIO:
     if isinstance(raw, _Descriptor):
         return stream
     stream.flush()
+    descriptor = _Descriptor(number, "w", closefd=False)
+    unbuffered = isinstance(stream.buffer, io.RawIOBase)  # python -u, PYTHONUNBUFFERED
     return io.TextIOWrapper(
-        io.BufferedWriter(_Descriptor(number, "w", closefd=False)),
+        cast(IO[bytes], descriptor) if unbuffered else io.BufferedWriter(descriptor),
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,

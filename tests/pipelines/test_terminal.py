@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import subprocess
 import sys
 
@@ -115,3 +116,15 @@ def test_a_reader_that_goes_leaves_a_whole_process_at_peace(tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 0
+
+
+def test_an_unbuffered_process_stays_so():
+    """Else what a stage says while it waits would reach a log when it is done."""
+    program = "from pipelines.terminal import lasting_streams\nwith lasting_streams():\n    "
+    program += "print('now')\n    input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-u", "-c", program], **pipes) as process:
+        ready, _, _ = select.select([process.stdout], [], [], 30)
+        said = process.stdout.readline() if ready else b""
+        process.communicate(b"\n")
+    assert said == b"now\n"
