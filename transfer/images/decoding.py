@@ -254,6 +254,8 @@ def resize(image: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 def _orientation(image: Image.Image) -> int:
     """The tag's number; 1, upright, where there is none that can be read."""
     try:
+        if image.format == "PNG":
+            image.load()  # of two such blocks the later counts, which may stand at the end
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # As many kinds as there are ways to write a broken EXIF block.
         return 1

@@ -377,3 +377,18 @@ def test_resize_equals_keras(source):
 
 def test_resize_to_the_same_size_changes_nothing():
     np.testing.assert_array_equal(resize(NOISE, (5, 7)), NOISE.astype(np.float32))
+
+
+def test_of_two_exif_blocks_of_a_png_the_later_turns_it():
+    def png(orientation):
+        file, exif = io.BytesIO(), Image.Exif()
+        exif[0x0112] = orientation
+        Image.new("L", (3, 2)).save(file, "PNG", exif=exif)
+        return file.getvalue()
+
+    turned, upright = png(6), png(1)
+    block = slice(upright.index(b"eXIf") - 4, upright.index(b"IDAT") - 4)
+    end = turned.index(b"IEND") - 4
+    both = turned[:end] + upright[block] + turned[end:]
+    assert decoded_size(both, "both") == decode(both, "both").shape[:2] == (2, 3)
+    assert decoded_size(turned, "one") == decode(turned, "one").shape[:2] == (3, 2)

@@ -239,7 +239,8 @@ def part(draw, suffix=NO_SUFFIX):
         name = name[:-1]
     if draw(st.integers(0, 3)) == 0:
         name = normalize(draw(st.sampled_from(["NFC", "NFD"])), name)[:60]
-    return name + end if name + end not in (".", "..") else "dots"
+    name = os.fsdecode(os.fsencode(name + end))  # odd bytes may have met to letters
+    return name if name not in (".", "..") else "dots"
 
 
 @st.composite
