@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from transfer.errors import InputError
+from transfer.images.file_names import FORMATS
 from transfer.images.formats import is_encoded_image
 from transfer.names import shown
 
@@ -41,7 +42,7 @@ def read_images() -> "GivenImage | tuple[str, ...]":
         received = "nothing" if stream is None else "a terminal"
         raise InputError(
             f"--images - expects an image or paths on standard input, received {received}; use "
-            " it as in: find photos -name '*.jpg' | transfer predict --images -"
+            "it as in: find photos -name '*.jpg' | transfer predict --images -"
         )
     content = stream.buffer.read()
     if is_encoded_image(content):
@@ -52,7 +53,7 @@ def read_images() -> "GivenImage | tuple[str, ...]":
     if missing or not paths:
         received = f"{shown(missing)[:80]!r}, where no file is" if missing else "nothing"
         raise InputError(
-            f"--images - expects a JPEG, PNG, WebP, BMP or GIF image, or paths one a line, on "
-            f"standard input, received {received}"
+            f"--images - expects an image ({FORMATS}) or paths one a line on standard input, "
+            f"received {received}"
         )
     return paths

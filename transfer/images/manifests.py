@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +13,30 @@ from pathlib import Path
 import numpy as np
 
 from transfer.errors import InputError
-from transfer.images.archives import FolderFiles
+from transfer.images.archives import FolderFiles, open_listing
 from transfer.images.digests import FileDigests
+from transfer.images.file_names import is_image
 from transfer.images.imageset import ImageSet
 from transfer.images.records import read_jsonl, read_parquet
 from transfer.images.remote import RemoteFolder
 from transfer.images.splits import SPLIT_NAMES
-from transfer.images.tables import Table, find_column, read_table
+from transfer.images.tables import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    Table,
+    find_column,
+    match_names,
+    read_table,
+)
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 """Names of tables end so, in any case."""
 # Where a table has several of these columns the first in this order counts.
-PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "id")
-LABEL_COLUMNS = ("label", "class", "category", "target", "species")
 SPLIT_COLUMNS = ("split", "set", "subset", "partition")
 GROUP_COLUMNS = ("group", "patient", "subject")
 FEW = 3
 """Rows that are named where many could be."""
-COLUMNS = (PATH_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, GROUP_COLUMNS)
+COLUMNS = (IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, GROUP_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def read(path: Path) -> Manifest:
     columns = [find_column(table.header, names) for names in COLUMNS]
     if None in columns[:2]:
         raise InputError(
-            f"{path} expects a column of paths ({', '.join(PATH_COLUMNS)}) and one of labels "
+            f"{path} expects a column of paths ({', '.join(IMAGE_COLUMNS)}) and one of labels "
             f"({', '.join(LABEL_COLUMNS)}) in its header, received "
             f"{', '.join(table.header) or 'none'}; rename them"
         )
@@ -129,7 +136,8 @@ def load(manifest: Manifest, root: Path | RemoteFolder, is_part: bool) -> ImageS
     Raises:
         InputError: If files are missing.
     """
-    if not is_part and (missing := [id for id in manifest.ids if not (root / id).is_file()]):
+    files = _files(manifest, root)
+    if not is_part and (missing := [file for file in files if not (root / file).is_file()]):
         what = f"images in {root}"
         raise _refusal(
             manifest.path,
@@ -145,7 +153,7 @@ def load(manifest: Manifest, root: Path | RemoteFolder, is_part: bool) -> ImageS
         labels=np.array([index[name] for name in manifest.labels], np.int64),
         class_names=class_names,
         split=np.array(manifest.splits, "<U5"),
-        source=FolderFiles(root, list(manifest.ids)),
+        source=FolderFiles(root, files),
         members=np.arange(len(manifest.ids)),
     )
 
@@ -155,9 +163,38 @@ def digest(manifest: Manifest, root: Path | RemoteFolder, digests_of: FileDigest
 
     That is the ids, labels and splits, and the sha256 of each file; not the groups.
     """
-    digests = digests_of([root / id for id in manifest.ids])
+    digests = digests_of([root / file for file in _files(manifest, root)])
     lines = zip(digests, manifest.ids, manifest.labels, manifest.splits, strict=True)
     return hashlib.sha256(json.dumps(list(lines)).encode()).hexdigest()
+
+
+def _files(manifest: Manifest, root: Path | RemoteFolder) -> list[str]:
+    """Where each image lies below the root: where the table says, or the only file it can mean."""
+    missing = [id for id in manifest.ids if not (root / id).is_file()]
+    if not missing:
+        return list(manifest.ids)
+    meant = dict(zip(missing, match_names(missing, _around(missing, root), True), strict=True))
+    taken = Counter(files[0] for files in meant.values() if len(files) == 1)
+    taken.update(id for id in manifest.ids if id not in meant)
+    return [
+        meant[id][0] if len(meant.get(id, ())) == 1 and taken[meant[id][0]] == 1 else id
+        for id in manifest.ids
+    ]
+
+
+def _around(missing: Iterable[str], root: Path | RemoteFolder) -> list[str]:
+    """Images that some paths may mean: those of folders called the same but for case."""
+    if isinstance(root, RemoteFolder):
+        return list(filter(is_image, root.infos))
+    tops = {id.partition("/")[0].casefold() if "/" in id else "" for id in missing}
+    there: list[str] = []
+    # Not all below it, which may be somebody's home.
+    for entry in root.iterdir() if root.is_dir() else ():
+        if entry.name.casefold() in tops and entry.is_dir():
+            there += [f"{entry.name}/{file}" for file in open_listing(entry).files]
+        elif "" in tops:
+            there.append(entry.name)
+    return list(filter(is_image, there))
 
 
 def _read(path: Path) -> Table:

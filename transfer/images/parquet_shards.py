@@ -24,10 +24,9 @@ from transfer.images.parquet import open_parquet
 from transfer.images.records import as_text
 from transfer.images.remote import RemoteFolder, local_copy
 from transfer.images.splits import SPLIT_NAMES
-from transfer.images.tables import find_column
+from transfer.images.tables import LABEL_COLUMNS, find_column
 
 _IMAGE_COLUMNS = ("image", "img")
-_LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "species")
 _ROWS = 64  # that are decoded at a time
 
 
@@ -219,7 +218,7 @@ def _children(kind: Any) -> list[str]:
 
 def _label_column(names: Sequence[str], features: dict[str, Any]) -> str | None:
     """By its name, or else the first that is known to hold classes."""
-    place = find_column(names, _LABEL_COLUMNS)
+    place = find_column(names, LABEL_COLUMNS)
     if place is not None:
         return names[place]
     return next((n for n in names if features.get(n, {}).get("_type") == "ClassLabel"), None)

@@ -23,13 +23,14 @@ from unicodedata import category, normalize
 
 from transfer.errors import InputError
 from transfer.images.file_names import FORMATS, choose_images
-from transfer.images.tables import IMAGE_COLUMNS, find_column, match_names, read_table
-from transfer.machine.whole_files import suppress_errors
-
-LABEL_COLUMNS = (
-    *("label", "class", "classname", "labelname", "category", "species", "target", "breed"),
+from transfer.images.tables import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    find_column,
+    match_names,
+    read_table,
 )
-"""What the column of classes may be called; the first in this order counts."""
+from transfer.machine.whole_files import suppress_errors
 
 # The class ends at the first run of separators that a digit follows: `great dane-17`, `cat (12)`.
 CLASS_IN_NAME = re.compile(r"(?P<class_name>.*?[^._\- (])[._\- (]+[0-9]")

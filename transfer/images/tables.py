@@ -17,6 +17,11 @@ IMAGE_COLUMNS = (
     *("imageid", "id", "img"),
 )
 """What the column of images may be called, for `find_column`; the first in this order counts."""
+LABEL_COLUMNS = (
+    *("label", "labels", "class", "classname", "labelname", "category", "species", "target"),
+    "breed",
+)
+"""Likewise the column of classes."""
 
 _DELIMITERS = (",", ";", "\t")
 _SAMPLE = 100  # rows that tell the delimiter
@@ -73,7 +78,7 @@ def find_column(header: Sequence[str], names: Iterable[str]) -> int | None:
     return next((keys.index(_plain(name)) for name in names if _plain(name) in keys), None)
 
 
-def match_names(names: Sequence[str], ids: Iterable[str]) -> list[list[str]]:
+def match_names(names: Sequence[str], ids: Iterable[str], whole: bool = False) -> list[list[str]]:
     r"""Finds which image each name in a table means.
 
     The strictest reading that fits any image counts: the name as it is, in another case, without
@@ -83,6 +88,7 @@ def match_names(names: Sequence[str], ids: Iterable[str]) -> list[list[str]]:
     Args:
         names: From a table; `\` parts folders as `/` does.
         ids: POSIX paths of images.
+        whole: Whether both have the same folders in front.
 
     Returns:
         For each name the ids that it may mean: one where it is clear, none where there is no such
@@ -98,8 +104,10 @@ def match_names(names: Sequence[str], ids: Iterable[str]) -> list[list[str]]:
         by_path, by_tail = _indexed(ids, reading)
         for row in open_rows:
             key = reading(names[row])
-            tails = (by_path.get(tail, []) for tail in _tails(key))
-            found[row] = by_path.get(key) or by_tail.get(key) or next(filter(None, tails), [])
+            found[row] = by_path.get(key, [])
+            if not found[row] and not whole:
+                tails = (by_path.get(tail, []) for tail in _tails(key))
+                found[row] = by_tail.get(key) or next(filter(None, tails), [])
     return found
 
 

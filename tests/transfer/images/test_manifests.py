@@ -118,6 +118,23 @@ def test_blank_rows_do_not_count(tmp_path):
     assert len(load(options(tmp_path, ["", *ROWS, ",,,", "  "]))) == 4
 
 
+def test_names_that_differ_a_little_mean_the_only_file_that_they_can(tmp_path):
+    there = options(tmp_path, ["A/1.PNG,rose,train,1", "a/2.png,oak,train,2", "b/1,oak,test,3"])
+    images = load(there)
+    assert images.ids.tolist() == ["A/1.PNG", "a/2.png", "b/1"]
+    rows = ["a/1.png,rose,train,1", "a/2.png,oak,train,2", "b/1.png,oak,test,3"]
+    exact = load(options(tmp_path, rows))
+    for row in range(3):
+        np.testing.assert_array_equal(images.read(row), exact.read(row))
+    digest(there)
+
+
+@pytest.mark.parametrize("path", ["1.png", "b/a/1.png", "A/1.png", "c/1.png"])
+def test_names_that_mean_no_file_or_one_that_another_row_has_are_missing(tmp_path, path):
+    said = refused(options(tmp_path, [*ROWS, f"{path},rose,train,P"]))
+    assert f"received 1 missing files: {path}" in said
+
+
 def test_a_root_elsewhere(tmp_path):
     options(tmp_path / "images")
     moved = tmp_path / "labels.csv"
@@ -166,7 +183,7 @@ def test_what_cannot_be_used_is_counted_and_named(tmp_path, rows, said):
 
 def test_a_header_without_the_columns_is_shown(tmp_path):
     said = refused(options(tmp_path, ROWS, "name,label,split,group"))
-    assert "expects a column of paths (path, file, filename" in said
+    assert "expects a column of paths (file, filename" in said
     assert "received name, label, split, group" in said
 
 
