@@ -31,6 +31,15 @@ def complain(message: object) -> None:
 def warnings_in_a_line(stage: str) -> Iterator[None]:
     """Has what is to be said of the data go to standard error without the place in our code."""
     usual = warnings.showwarning
+    _show_in_a_line(stage)
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
+
+
+def _show_in_a_line(stage: str) -> None:
+    usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
         if issubclass(category, DataWarning):
@@ -39,10 +48,6 @@ def warnings_in_a_line(stage: str) -> Iterator[None]:
             usual(message, category, *where)
 
     warnings.showwarning = show  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        warnings.showwarning = usual
 
 
 class _Descriptor(io.FileIO):
@@ -83,6 +88,8 @@ def lasting_streams() -> Iterator[None]:
 def keep_streams_lasting() -> None:
     """The same for a worker, which lives on with what is set here."""
     sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
+    if warnings.showwarning.__module__ != __name__:  # else an earlier task has seen to it
+        _show_in_a_line("worker")
 
 
 def _open_missing() -> None:

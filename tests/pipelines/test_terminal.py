@@ -5,14 +5,16 @@ import os
 import select
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from pipelines.cli import main
 from pipelines.progress import progress, waiting
 from pipelines.results import print_table
-from pipelines.terminal import complain, lasting_streams
+from pipelines.terminal import complain, lasting_streams, warnings_in_a_line
 from tests.places import PROJECT
+from transfer.errors import DataWarning
 
 NAMES = ["[red]", "[/nothing]", ":smile:", "Bär", "日本", "a\nb", "\x1b[31m", "\udce9"]
 SHOWN = ["[red]", "[/nothing]", ":smile:", "Bär", "日本", r"a\nb", r"\x1b[31m", r"\xe9"]
@@ -128,3 +130,16 @@ def test_an_unbuffered_process_stays_so():
         said = process.stdout.readline() if ready else b""
         process.communicate(b"\n")
     assert said == b"now\n"
+
+
+def test_what_is_to_be_said_of_data_is_a_line_and_other_warnings_stay(capsys, monkeypatch):
+    others = []
+    monkeypatch.setattr(
+        warnings, "showwarning", lambda message, category, *_: others.append(category)
+    )
+    with warnings_in_a_line("features"), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("\x1b few levels", DataWarning, stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    assert capsys.readouterr().err == "features: \\x1b few levels\n"
+    assert others == [DeprecationWarning]
