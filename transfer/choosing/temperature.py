@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from transfer.choosing.paths import losses_of
+from transfer.choosing.paths import losses_of, probabilities_of
 
 BOUNDS = (0.05, 20.0)
 
@@ -12,18 +12,31 @@ BOUNDS = (0.05, 20.0)
 def temperature_of(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature by which logits are to be divided, of the lowest cross-entropy.
 
-    Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017.
+    Where all images are right that would be the lowest of all, and the first mistake would cost
+    more than can be gained. So `n` images make no head surer, on average, than `(n + 1) / (n + 2)`.
+
+    Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017; the
+    bound is Laplace's rule of succession.
 
     Args:
         logits: `(images, views, classes)`, out of fold.
         labels: `(images,)`.
     """
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import brentq, minimize_scalar
+
+    lowest, highest = np.log(BOUNDS)
+    surest = 1 - 1 / (len(labels) + 2)
+
+    def excess(exponent: float) -> float:
+        return probabilities_of(logits * np.exp(-exponent)).max(-1).mean() - surest
 
     found = minimize_scalar(
         lambda exponent: losses_of(logits * np.exp(-exponent), labels).mean(),
-        bounds=tuple(np.log(BOUNDS)),
+        bounds=(lowest, highest),
         method="bounded",
         options={"xatol": 1e-4},
     )
-    return float(np.exp(found.x))
+    exponent = found.x
+    if excess(exponent) > 0:
+        exponent = brentq(excess, exponent, highest) if excess(highest) < 0 else highest
+    return float(np.exp(exponent))

@@ -167,6 +167,14 @@ def test_the_temperature_undoes_a_factor(factor):
     assert temperature_of(factor * logits, labels) == pytest.approx(factor, rel=0.08)
 
 
+@pytest.mark.parametrize("images", [10, 60])
+def test_images_that_are_all_right_make_no_head_certain(images):
+    labels = np.arange(images) % 3
+    logits = 9.0 * np.eye(3)[labels][:, None]
+    surest = softmax(logits[0, 0] / temperature_of(logits, labels)).max()
+    assert surest == pytest.approx((images + 1) / (images + 2), abs=1e-4)
+
+
 def test_a_thorough_search_is_never_worse_out_of_fold():
     for seed in range(6):
         data = rows(images=90, signal=0.6, seed=seed)
