@@ -45,12 +45,12 @@ def test_paths_come_by_line_or_with_nul(between, monkeypatch, tmp_path):
         (b"", "received nothing"),
         (b"\n\n", "received nothing"),
         (b"nowhere.jpg\n", "received 'nowhere.jpg', where no file is"),
-        (b"RIF*\0\x10\xff" * 100, "received 'RIF*', where no file is"),
+        (b"RIF*\0" * 600, "received 'RIF*', where no file is"),
     ],
 )
 def test_what_is_neither_is_refused_in_a_short_line(content, received, monkeypatch):
     give(monkeypatch, content)
-    with pytest.raises(InputError, match="expects a JPEG") as refused:
+    with pytest.raises(InputError, match="expects an image") as refused:
         read_images()
     assert str(refused.value).endswith(received)
     monkeypatch.setattr(sys, "stdin", None)
