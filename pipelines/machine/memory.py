@@ -4,7 +4,7 @@ from pathlib import Path
 
 import psutil
 
-from transfer.machine.groups import groups_of
+from transfer.machine.control_groups import groups_of
 
 _LIMITS = (
     ("memory.max", "memory.current", ""),

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from transfer.machine.groups import groups_of
+from transfer.machine.control_groups import groups_of
 
 
 def processors() -> int:

@@ -1,6 +1,6 @@
 """Made-up trees of /proc and /sys, as kernels lay them out."""
 
-from transfer.machine import groups
+from transfer.machine import control_groups
 
 
 def groups_are(monkeypatch, folder, memberships, mounts):
@@ -19,7 +19,7 @@ def groups_are(monkeypatch, folder, memberships, mounts):
     (folder / "proc").mkdir()
     (folder / "proc" / "cgroup").write_text("".join(f"{line}\n" for line in memberships))
     (folder / "proc" / "mountinfo").write_text("".join(f"{line}\n" for line in lines))
-    monkeypatch.setattr(groups, "PROC", folder / "proc")
+    monkeypatch.setattr(control_groups, "PROC", folder / "proc")
 
 
 def group(folder, **files):

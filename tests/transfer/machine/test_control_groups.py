@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.transfer.machine.control_groups import groups_are
-from transfer.machine import groups
-from transfer.machine.groups import groups_of
+from transfer.machine import control_groups
+from transfer.machine.control_groups import groups_of
 
 LAYOUTS = {
     "a service of systemd": (
@@ -75,5 +75,5 @@ def test_a_controller_of_version_1_has_groups_of_its_own(tmp_path, monkeypatch):
 
 
 def test_there_are_none_without_linux(tmp_path, monkeypatch):
-    monkeypatch.setattr(groups, "PROC", Path(tmp_path, "nothing"))
+    monkeypatch.setattr(control_groups, "PROC", Path(tmp_path, "nothing"))
     assert groups_of("memory") == []
