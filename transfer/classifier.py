@@ -39,6 +39,7 @@ class ClassifierCard:
         window: Which values of grey images of more than 8 bits became black and white before the
             model saw them, see `transfer.images.levels`; what is given to it is to be made so, too.
         page: Which image of files with several pages, from 1.
+        pixels: What the model takes, in words.
     """
 
     class_names: tuple[str, ...]
@@ -49,6 +50,7 @@ class ClassifierCard:
     views: tuple[str, ...] = ("identity",)
     window: str = "full"
     page: int = 1
+    pixels: str = "RGB, uint8, from 0 to 255, of any height and width"
 
 
 def build_classifier(
