@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from transfer.names import shown
+
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif"),
     *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpx", ".jpf"),
@@ -77,7 +79,7 @@ def kinds_in_words(left_out: Mapping[str, int]) -> str:
     """Counts of kinds, the most frequent first: `3 .txt, 1 .mp4, 2 hidden files`."""
     kinds = dict(sorted(left_out.items(), key=lambda kind: (-kind[1], kind[0])))
     hidden = kinds.pop(_HIDDEN_KIND, 0)
-    words = [f"{count:,} {kind}" for kind, count in kinds.items()]
+    words = [f"{count:,} {shown(kind)}" for kind, count in kinds.items()]
     if more := sum([*kinds.values()][_KINDS_SHOWN:]):
         words[_KINDS_SHOWN:] = [f"{more:,} of other kinds"]
     if hidden:

@@ -57,3 +57,8 @@ def test_nothing_left_out_needs_no_words():
 def test_many_kinds_are_summed_up():
     kinds = {f".{letter}": 10 - place for place, letter in enumerate("abcdefgh")}
     assert kinds_in_words(kinds) == "10 .a, 9 .b, 8 .c, 7 .d, 6 .e, 12 of other kinds"
+
+
+def test_kinds_stay_in_one_line():
+    left_out = choose_images(["a.jpg", "a.x\x01\n"]).left_out
+    assert kinds_in_words(left_out) == r"1 .x\x01\n"
