@@ -42,7 +42,7 @@ def make_features(setup: Setup, spec: FeatureSpec, again: bool = False) -> Path:
     Args:
         setup: Images, backbone, and where results go.
         spec: The setup's own.
-        again: Whether it was said already which files beside the images are left out.
+        again: Whether what there is to say of the images was said already.
 
     Returns:
         The path of the sealed file.

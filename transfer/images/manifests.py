@@ -136,16 +136,10 @@ def load(manifest: Manifest, root: Path | RemoteFolder, is_part: bool) -> ImageS
     Raises:
         InputError: If files are missing.
     """
-    files = _files(manifest, root)
-    if not is_part and (missing := [file for file in files if not (root / file).is_file()]):
-        what = f"images in {root}"
-        raise _refusal(
-            manifest.path,
-            what,
-            "missing files",
-            missing,
-            "add or remove them, or see --images-root",
-        )
+    files, missing = _files(manifest, root)
+    if missing and not is_part:
+        remedy = "add or remove them, or see --images-root"
+        raise _refusal(manifest.path, f"images in {root}", "missing files", missing, remedy)
     class_names = tuple(sorted(set(manifest.labels)))
     index = {name: label for label, name in enumerate(class_names)}
     return ImageSet(
@@ -163,23 +157,27 @@ def digest(manifest: Manifest, root: Path | RemoteFolder, digests_of: FileDigest
 
     That is the ids, labels and splits, and the sha256 of each file; not the groups.
     """
-    digests = digests_of([root / file for file in _files(manifest, root)])
+    files, _ = _files(manifest, root)
+    digests = digests_of([root / file for file in files])
     lines = zip(digests, manifest.ids, manifest.labels, manifest.splits, strict=True)
     return hashlib.sha256(json.dumps(list(lines)).encode()).hexdigest()
 
 
-def _files(manifest: Manifest, root: Path | RemoteFolder) -> list[str]:
-    """Where each image lies below the root: where the table says, or the only file it can mean."""
-    missing = [id for id in manifest.ids if not (root / id).is_file()]
-    if not missing:
-        return list(manifest.ids)
-    meant = dict(zip(missing, match_names(missing, _around(missing, root), True), strict=True))
-    taken = Counter(files[0] for files in meant.values() if len(files) == 1)
-    taken.update(id for id in manifest.ids if id not in meant)
-    return [
-        meant[id][0] if len(meant.get(id, ())) == 1 and taken[meant[id][0]] == 1 else id
-        for id in manifest.ids
-    ]
+def _files(manifest: Manifest, root: Path | RemoteFolder) -> tuple[list[str], list[str]]:
+    """Where each image lies below the root, and those that are missing.
+
+    It lies where the table says, or is the only file that the table can mean.
+    """
+    absent = [id for id in manifest.ids if not (root / id).is_file()]
+    if not absent:
+        return list(manifest.ids), []
+    meant = zip(absent, match_names(absent, _around(absent, root), True), strict=True)
+    likely = {id: files[0] for id, files in meant if len(files) == 1}
+    taken = Counter(likely.values())
+    taken.update(set(manifest.ids).difference(absent))
+    found = {id: file for id, file in likely.items() if taken[file] == 1}
+    missing = [id for id in absent if id not in found]
+    return [found.get(id, id) for id in manifest.ids], missing
 
 
 def _around(missing: Iterable[str], root: Path | RemoteFolder) -> list[str]:
