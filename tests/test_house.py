@@ -21,7 +21,7 @@ ARROWS = {
     "transfer.metrics": "errors",
     "transfer.machine": "",
     "transfer.backend": "errors",
-    "transfer.pictures": "backend names",
+    "transfer.pictures": "backend machine names",
     "transfer.images": "errors names machine backend",
     "transfer.backbones": "errors backend images",
     "transfer.heads": "errors machine backend metrics",

@@ -8,11 +8,14 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from uuid import uuid4
 
 _WRITING = ".writing-"
 """Begins the name of a file that is not whole yet."""
+_KEPT = 40
+"""Characters of a name that a temporary one ends in; 255 bytes are the most that disks take."""
 _DAY = 86_400
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 """What network disks and FUSE say that cannot be asked to write at once; others fail with EIO."""
@@ -30,7 +33,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    temporary = path.with_name(f"{_WRITING}{uuid4().hex}-{path.name}")
+    temporary = path.with_name(f"{_WRITING}{uuid4().hex}-{path.name[-_KEPT:]}")
     try:
         yield temporary
         with temporary.open("r+b") as file, suppress_errors(*_CANNOT_SYNC):
@@ -52,7 +55,7 @@ def suppress_errors(*numbers: int) -> Iterator[None]:
 
 def _remove_leftovers(path: Path) -> None:
     """Removes what killed processes left; no file is being written for a day."""
-    for temporary in path.parent.glob(f"{_WRITING}*-{path.name}"):
+    for temporary in path.parent.glob(f"{_WRITING}*-{escape(path.name[-_KEPT:])}"):
         with suppress(OSError):  # another process may have been as quick
             if time.time() - temporary.stat().st_mtime > _DAY:
                 temporary.unlink()

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 
+from transfer.machine.whole_files import whole_file
 from transfer.names import shown
 
 if TYPE_CHECKING:
@@ -90,14 +90,9 @@ def save(figure: Figure, path: Path) -> Path:
 
     for text in figure.findobj(Text):
         text.set_fontfamily(_fonts())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex}.tmp")
-    try:
-        # Named, because matplotlib goes by the suffix.
+    with whole_file(path) as temporary:
+        # Named, because without a suffix matplotlib would add one.
         figure.savefig(temporary, format=path.suffix.lstrip(".") or "png", dpi=DOTS_PER_INCH)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
