@@ -69,21 +69,15 @@ def augmentation_layers(options: AugmentOptions, seed: int) -> list["keras.layer
     """
     from keras import layers
 
+    from transfer.finetuning.placement import RandomPlacement
+
     # A dtype policy that somebody else has set must not reach the pixels.
     exact = {"dtype": "float32"}
     chosen: list[layers.Layer] = []
     if options.flip:
         chosen.append(layers.RandomFlip("horizontal", seed=seed, **exact))
-    if options.shift:
-        chosen.append(
-            layers.RandomTranslation(
-                options.shift, options.shift, fill_mode="reflect", seed=seed + 1, **exact
-            )
-        )
-    if options.crop:
-        chosen.append(
-            layers.RandomZoom((-options.crop, 0.0), fill_mode="reflect", seed=seed + 2, **exact)
-        )
+    if options.shift or options.crop:
+        chosen.append(RandomPlacement(options.shift, options.crop, seed + 1))
     if options.colour:
         chosen.append(layers.RandomBrightness(options.colour, (0, 255), seed=seed + 3, **exact))
         chosen.append(layers.RandomContrast(options.colour, (0, 255), seed=seed + 4, **exact))

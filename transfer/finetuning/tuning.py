@@ -10,9 +10,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from transfer.backend.devices import has_accelerator
 from transfer.backend.keras_private import allow_jit
 from transfer.backend.mixed import mixed_precision
 from transfer.errors import InputError
+from transfer.finetuning.folding import fold_norms
 from transfer.finetuning.optimizer import ScheduledAdam, rates_at
 from transfer.finetuning.options import FinetuneOptions
 from transfer.machine.whole_files import whole_file
@@ -62,7 +64,7 @@ class LossModel(keras.Model):
     nothing is learned: norms keep their statistics, and nothing is dropped.
 
     Args:
-        forward: To probabilities, `(batch, classes)` or `(batch, 1)`.
+        forward: To probabilities, `(batch, classes)` or `(batch, 1)`, with what trains chosen.
         preparing: Layers in front of it, which may change images at random.
         mixing: Layers that mix images and targets of a batch.
     """
@@ -75,6 +77,8 @@ class LossModel(keras.Model):
     ) -> None:
         super().__init__(name="tuning")
         self.forward, self.preparing, self.mixing = forward, list(preparing), list(mixing)
+        # Behind it, so that the order of all variables is the forward model's.
+        self._quick = forward if has_accelerator() else fold_norms(forward)
         if keras.backend.backend() == "jax":
             for layer in self.preparing + self.mixing:
                 allow_jit(layer)
@@ -93,7 +97,7 @@ class LossModel(keras.Model):
                 mixed = layer({"images": images, "labels": targets}, training=True)
                 images, targets = mixed["images"], mixed["labels"]
         # DESIGN: fit would move the statistics of norms, were they called as the model is.
-        probabilities = self.forward(images, training=False)
+        probabilities = self._quick(images, training=False)
         if probabilities.shape[-1] == 1:
             probabilities = ops.concatenate([1 - probabilities, probabilities], axis=-1)
         logs = ops.log(ops.clip(probabilities, SMALLEST_PROBABILITY, 1.0))

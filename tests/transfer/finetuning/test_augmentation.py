@@ -34,7 +34,7 @@ def arrays(data):
 
 def test_augmentation_changes_training_images_only():
     layers = augmentation_layers(EVERYTHING, seed=0)
-    assert len(layers) == 7
+    assert len(layers) == 6
     pixels = pixels_of()
     for layer in layers:
         np.testing.assert_allclose(np.asarray(layer(pixels, training=False)), pixels, atol=1e-3)
@@ -80,7 +80,31 @@ def test_a_seed_decides_and_no_two_layers_draw_alike():
         assert np.abs(first - third).max() > 1e-3
     layers = augmentation_layers(EVERYTHING, 3) + mixing_layers(EVERYTHING, 3)
     seeds = [layer.seed for layer in layers]
-    assert len(set(seeds)) == len(layers) == 9
+    assert len(set(seeds)) == len(layers) == 8
+
+
+@pytest.mark.parametrize(("shift", "crop"), [(0.25, 0.0), (0.0, 0.5), (0.2, 0.3)])
+def test_images_are_moved_and_enlarged_as_far_as_asked_for(shift, crop):
+    """A slope of one grey level a pixel says where each pixel came from."""
+    (layer,) = augmentation_layers(replace(NO_CHANGE, shift=shift, crop=crop), seed=0)
+    height, width = 40, 60
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    images = np.stack([rows, columns, rows], axis=-1)[None].repeat(500, axis=0)
+    moved = np.asarray(layer(images, training=True))
+    # Within 10 pixels of the middle nothing is reflected.
+    middle = moved[:, 10:30, 20:40]
+    down, right = np.diff(middle[..., 0], axis=1), np.diff(middle[..., 1], axis=2)
+    kept = down.mean(axis=(1, 2))
+    np.testing.assert_allclose(down, np.broadcast_to(kept[:, None, None], down.shape), atol=1e-3)
+    np.testing.assert_allclose(right, np.broadcast_to(kept[:, None, None], right.shape), atol=1e-3)
+    for values, side, before in ((middle[..., 0], height, 19.5), (middle[..., 1], width, 29.5)):
+        shifted = values.mean(axis=(1, 2)) - before
+        assert np.abs(shifted).max() <= shift * side + 0.01
+        assert np.abs(shifted).max() >= 0.97 * shift * side
+        assert abs(shifted.mean()) <= 4 * shift * side / np.sqrt(3 * 500) + 1e-3
+    assert kept.min() >= 1 - crop - 1e-3
+    assert kept.max() <= 1 + 1e-3
+    assert np.ptp(kept) >= 0.97 * crop
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])
