@@ -141,7 +141,8 @@ class Trainings:
             for number, fold in enumerate(self._folds):
                 start = self.start_of(fold)
                 self.tuner.set_weights(start)
-                loss = self._check_start(fold, is_exact)
+                at_start = self._inputs.predict(fold.judging)
+                loss = self._check_start(at_start, fold, is_exact)
                 if not number:
                     first = "in the first fold " if len(self._folds) > 1 else ""
                     print(
@@ -157,7 +158,7 @@ class Trainings:
                 trained = self._train(number, fold, rate, checkpoints.of_fold(number), report)
                 moves.append((start, trained.weights))
                 histories.append(trained.history)
-                said.append(self._along(start, trained.weights, fold))
+                said.append(self._along(start, trained.weights, fold, at_start))
         rows = np.concatenate([fold.judging for fold in self._folds])
         steps, probabilities = self._judged(rows, np.concatenate(said, axis=1))
         chosen = self._chosen(steps, rows, probabilities[0])
@@ -165,15 +166,15 @@ class Trainings:
         move = mean_move(moves)
         return Judgement(steps, chosen, rows, probabilities[0], after, move, tuple(histories), rate)
 
-    def _scores(self, fold: Fold) -> dict[str, float]:
-        """Of the present weights, on images that the fold has not seen."""
-        said, labels = self._inputs.predict(fold.judging), self._labels[fold.judging]
+    def _scores(self, fold: Fold, said: np.ndarray) -> dict[str, float]:
+        """Of what was said of the images that the fold has not seen."""
+        labels = self._labels[fold.judging]
         accuracy = float((said.argmax(1) == labels).mean())
         return {"val_loss": cross_entropy(said, labels), "val_accuracy": accuracy}
 
-    def _check_start(self, fold: Fold, is_exact: bool) -> float:
+    def _check_start(self, said: np.ndarray, fold: Fold, is_exact: bool) -> float:
         """The loss of the start, which must be that of the head."""
-        loss = self._scores(fold)["val_loss"]
+        loss = self._scores(fold, said)["val_loss"]
         # The classifier computes in float32, so that coarser features may differ by more.
         if is_exact and abs(loss - fold.loss) > PARITY:
             raise InputError(
@@ -196,12 +197,15 @@ class Trainings:
         def batches(epoch: int) -> "Batches":
             return self.batches(fold.learning, seed, epoch)
 
-        return self.tuner.train(batches, rate, folder, lambda: self._scores(fold), report)
+        def validate() -> dict[str, float]:
+            return self._scores(fold, self._inputs.predict(fold.judging))
 
-    def _along(self, start: Weights, end: Weights, fold: Fold) -> np.ndarray:
+        return self.tuner.train(batches, rate, folder, validate, report)
+
+    def _along(self, start: Weights, end: Weights, fold: Fold, at_start: np.ndarray) -> np.ndarray:
         """`(shares, images, classes)` logits of images not seen, along the way."""
-        logits = []
-        for share in SHARES:
+        logits = [_logits(at_start)]
+        for share in SHARES[1:]:
             self.tuner.set_weights(between(start, end, share))
             logits.append(_logits(self._inputs.predict(fold.judging)))
         return np.stack(logits)
