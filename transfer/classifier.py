@@ -67,10 +67,11 @@ def build_classifier(
         `Input(uint8, any size) -> resizing -> body`, where the nested model `body` is
         `preprocessing -> views -> backbone -> pooling -> head`; output `(batch, num_classes)`
         probabilities, or `(batch, 1)` for a sigmoid head, averaged over the views. Stock layers
-        only, no Lambda.
+        only, no Lambda. The backbone is frozen, in a saved file and its picture, too.
     """
     import keras
 
+    backbone.trainable = False
     image_size = options.resolved_image_size()
     pixels = keras.Input((*image_size, 3), name="pixels")
     join = keras.layers.Concatenate(name="join")

@@ -125,6 +125,14 @@ def test_it_loads_where_there_is_only_keras(saved):
     np.testing.assert_allclose(probabilities, expected, atol=1e-3)
 
 
+def test_the_backbone_is_frozen_in_the_file_too(saved):
+    path, _ = saved
+    body = load_classifier(path)[0].get_layer("body")
+    head = body.get_layer("head")
+    assert body.trainable_variables
+    assert {v.path for v in body.trainable_variables} == {v.path for v in head.trainable_variables}
+
+
 def test_it_holds_no_lambda_and_no_code_of_ours(saved):
     with zipfile.ZipFile(saved[0]) as archive:
         config = archive.read("config.json").decode()

@@ -48,7 +48,7 @@ def unfreeze(classifier: keras.Model, which: str) -> Unfrozen:
     blocks = blocks_of(path)
     names = [layer.name for layer in backbone.layers]
     first = 0 if which == "norm" else _first(which, names, blocks)
-    classifier.trainable = True
+    backbone.trainable = head.trainable = True
     for number, layer in enumerate(backbone.layers):
         is_norm = "Normalization" in type(layer).__name__
         layer.trainable = number >= first and (which != "norm" or is_norm)
