@@ -33,10 +33,29 @@ def whole_file(path: Path) -> Iterator[Path]:
     # Hidden, so that no listing takes it for a result.
     temporary = path.with_name(f".{path.name[:40]}.{uuid4().hex}.tmp")
     try:
-        yield temporary
-        _sync_file(temporary)
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with full_disk_in_words(path):
+            yield temporary
+            rename(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def rename(temporary: Path, path: Path) -> None:
+    """Has a file that is written become `path`, atomically, and stay so after a crash."""
+    _sync_file(temporary)
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def full_disk_in_words(path: Path) -> Iterator[None]:
+    """Says in a line that there is no room for a file.
+
+    Raises:
+        CacheError: If the disk, or a limit on it, is full.
+    """
+    try:
+        yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
@@ -45,8 +64,6 @@ def whole_file(path: Path) -> Iterator[Path]:
             f"no room to write {path} ({free:,} bytes are free on this disk); finished parts are "
             "kept, so make room and run the same command again"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -58,7 +75,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def _sync_file(path: Path) -> None:
     with path.open("r+b") as file:  # Windows syncs what is open for writing, and nothing else
-        _sync(file.fileno(), _CANNOT_SYNC)
+        sync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:
@@ -76,6 +93,11 @@ def _sync_folder(path: Path) -> None:
         _sync(descriptor, (*_CANNOT_SYNC, errno.EBADF))
     finally:
         os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Has what was written to an open file reach the disk, where that can be asked for."""
+    _sync(descriptor, _CANNOT_SYNC)
 
 
 def _sync(descriptor: int, ignored: tuple[int, ...]) -> None:

@@ -46,6 +46,17 @@ def entry_lock(folder: Path, on_wait: Callable[[str], None]) -> Iterator[bool]:
         yield held
 
 
+def taken_by_another(descriptor: int) -> bool:
+    """Takes the lock of an open file, until it is closed, unless another process has it."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in _TAKEN
+    return False
+
+
 def _take(descriptor: int, on_wait: Callable[[], None]) -> bool:
     if fcntl is None:
         return False

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from pipelines.classifiers import KerasClassifier, open_classifier
 from pipelines.features import open_features, say_unjudged, split_of
 from pipelines.finetune import check_trained_on, load_rows_of
 from pipelines.heads.training import predict_samples
@@ -13,13 +14,13 @@ from pipelines.model_names import named, picture_names
 from pipelines.models import CLASSIFIER, FINETUNED, load_head, read_finetuned
 from pipelines.results import print_table, write_json
 from pipelines.samples import read_samples
-from pipelines.scoring import predict_images
+from pipelines.scoring import Classifier, as_seen_by, predict_images
 from pipelines.setup import Setup
 from transfer.errors import InputError
+from transfer.extraction.engines import EngineKind
 
 if TYPE_CHECKING:
-    import keras
-
+    from transfer.classifier import ClassifierCard
     from transfer.images.imageset import ImageSet
     from transfer.metrics import Evaluation
 
@@ -66,10 +67,12 @@ def run(stage: EvaluateStage) -> dict:
         if paths or stage.pictures:
             images = load_rows_of(features, stage.setup).subset(rows)
         names, labels = features.class_names, features.labels[rows]
-    classifiers = {name: _load(path, names) for name, path in paths.items()}
-    for name, classifier in classifiers.items():
+    engine = stage.setup.engine
+    opened = {name: _load(path, names, engine) for name, path in paths.items()}
+    for name, (classifier, card) in opened.items():
         assert images is not None
-        probabilities[name] = predict_images(classifier, images, f"evaluating {name}")
+        theirs = as_seen_by(card, images)
+        probabilities[name] = predict_images(classifier, theirs, f"evaluating {name}")
     evaluations = _evaluate(probabilities, labels, names, stage.split)
     _print_tables(evaluations)
     result = {
@@ -78,22 +81,23 @@ def run(stage: EvaluateStage) -> dict:
     }
     write_json(folder / f"evaluation-{stage.split}.json", result)
     if stage.pictures and images is not None:
-        classifiers = {"head": _load(folder / CLASSIFIER, names), **classifiers}
+        opened = {"head": _load(folder / CLASSIFIER, names, engine), **opened}
+        classifiers = {name: classifier for name, (classifier, _) in opened.items()}
         _draw_all(folder, classifiers, images, probabilities, evaluations)
     print(f"evaluate: scores and pictures in {folder}")
     return result
 
 
-def _load(path: Path, class_names: tuple[str, ...]) -> "keras.Model":
-    from transfer.classifier import load_classifier
-
-    classifier, card = load_classifier(path)
+def _load(
+    path: Path, class_names: tuple[str, ...], engine: EngineKind
+) -> "tuple[Classifier, ClassifierCard]":
+    classifier, card = open_classifier(path, engine, lambda text: print(f"evaluate: {text}"))
     if card.class_names != class_names:
         raise InputError(
             f"{path} expects the classes {', '.join(card.class_names)}, "
             f"the data has {', '.join(class_names)}; choose a classifier of this data"
         )
-    return classifier
+    return classifier, card
 
 
 def _evaluate(
@@ -137,7 +141,7 @@ def _print_tables(evaluations: dict[str, "Evaluation"]) -> None:
 
 def _draw_all(
     folder: Path,
-    classifiers: dict[str, "keras.Model"],
+    classifiers: dict[str, Classifier],
     images: "ImageSet",
     probabilities: dict[str, np.ndarray],
     evaluations: dict[str, "Evaluation"],
@@ -163,7 +167,7 @@ def _draw(
     folder: Path,
     ending: str,
     title: str,
-    classifier: "keras.Model",
+    classifier: Classifier,
     images: "ImageSet",
     probabilities: np.ndarray,
     confusion: np.ndarray,
@@ -172,7 +176,8 @@ def _draw(
     from transfer.pictures.predictions import TILE, plot_confusion, plot_predictions
 
     plot_confusion(confusion, images.class_names, folder / f"confusion-{ending}.png", title)
-    plot_architecture(classifier, folder / f"architecture-{ending}.png")
+    if isinstance(classifier, KerasClassifier):
+        plot_architecture(classifier.model, folder / f"architecture-{ending}.png")
     best = probabilities.argmax(1)
     plot_predictions(
         [images.read(row, TILE) for row in range(len(images))],

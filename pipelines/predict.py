@@ -1,23 +1,30 @@
 """The prediction stage: a saved classifier over images, folders or patterns."""
 
-import csv
-import json
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from cache.durable import whole_file
-from pipelines.bad_images import check_heads
+from pipelines.bad_images import check_heads, refusal
+from pipelines.classifiers import open_classifier
 from pipelines.given_images import given_images
 from pipelines.models import CLASSIFIER, FINETUNED, read_finetuned, read_head
-from pipelines.results import print_table
-from pipelines.scoring import predict_images, rank
+from pipelines.predicting.entries import SUFFIXES, entries_of
+from pipelines.predicting.growing import GrowingFile, growing_file
+from pipelines.predicting.keys import key_of
+from pipelines.predicting.table import MOST_ROWS, Table
+from pipelines.progress import estimate, progress
+from pipelines.scoring import Classifier, Scored, as_seen_by, rank
 from pipelines.setup import Setup
 from pipelines.terminal import complain
-from transfer.backend.startup import import_keras
 from transfer.errors import InputError
-from transfer.images.decoding import BadImage, Decoding
+from transfer.images.decoding import BadImage
 from transfer.images.imageset import ImageSet
-from transfer.names import readable, shown
+from transfer.names import shown
+
+SAYS_SPEED = 500
+"""Images from which on it is said how many were classified in a second."""
 
 
 @dataclass(frozen=True)
@@ -35,50 +42,100 @@ class PredictStage:
     top: int = 3
     """How many classes to name for each image, best first."""
     output: Path | None = None
-    """A .csv or .json file for the predictions; by default a table on the terminal."""
+    """A .csv, .json or .jsonl (one object a line) file for the predictions, written as they come
+    and gone on with where the same command was stopped; by default a table on the terminal."""
 
 
-def run(stage: PredictStage) -> list[dict]:
-    """Classifies images.
+def run(stage: PredictStage) -> int:
+    """Classifies images, and says or writes what they show.
 
     Returns:
-        One entry an image: its path, the best class, its probability, and the top classes.
+        How many images were classified.
 
     Raises:
         InputError: If nothing matches, a file is no image, or there is no classifier.
     """
-    if stage.output and stage.output.suffix not in (".csv", ".json"):
-        raise InputError(f"--output expects a .csv or .json file, received {stage.output}")
-    if stage.top < 1:
-        raise InputError(f"--top expects at least 1, received {stage.top}")
+    _check(stage)
     images = given_images(stage.images)
+    if stage.output is None and len(images) > MOST_ROWS:
+        raise InputError(
+            f"--output expects a .csv, .json or .jsonl file for {len(images):,} images, received "
+            f"none; a table is for {MOST_ROWS:,} at most"
+        )
     model = stage.model or default_model(stage.setup.run_folder)
     skip = stage.setup.data.bad_images == "skip"
     if not skip:
         check_heads(images)
-    import_keras()
-    from transfer.classifier import load_classifier, top_classes
+    classifier, card = open_classifier(model, stage.setup.engine, _say)
+    images = as_seen_by(card, images)
+    started = time.monotonic()
+    with _results(stage, model, images) as results:
+        first = results.stop
+        for scored in _scored(classifier, images, first):
+            if scored.bad and not skip:
+                raise refusal(images, scored.stop, scored.bad)
+            ids = images.ids[scored.rows]
+            results.add(entries_of(ids, scored.probabilities, card.class_names, stage.top), scored)
+        count = _left_over(images, results.bad)
+        results.finish()
+    if stage.output:
+        speed = _speed(len(images) - first, time.monotonic() - started)
+        print(f"predict: {count:,} images{speed}, in {shown(str(stage.output))}")
+    return count
 
-    classifier, card = load_classifier(model)
-    images = replace(images, decoding=Decoding(card.window, card.page))
-    bad: list[BadImage] = []
-    probabilities = predict_images(
-        classifier, images, "predicting", set_aside=bad if skip else None
+
+def _check(stage: PredictStage) -> None:
+    if stage.output and stage.output.suffix not in SUFFIXES:
+        raise InputError(f"--output expects a .csv, .json or .jsonl file, received {stage.output}")
+    if stage.output and stage.output.is_dir():
+        raise InputError(f"--output expects the name of a file, received a folder: {stage.output}")
+    if stage.top < 1:
+        raise InputError(f"--top expects at least 1, received {stage.top}")
+
+
+def _say(text: str) -> None:
+    print(f"predict: {text}", flush=True)
+
+
+def _results(
+    stage: PredictStage, model: Path, images: ImageSet
+) -> AbstractContextManager[GrowingFile | Table]:
+    """Where predictions go."""
+    if stage.output is None:
+        return nullcontext(Table())
+    options = {
+        "top": stage.top,
+        "bad_images": stage.setup.data.bad_images,
+        "engine": stage.setup.engine,
+    }
+    return growing_file(stage.output, key_of(model, images, options), _say)
+
+
+def _scored(classifier: Classifier, images: ImageSet, start: int) -> Iterator[Scored]:
+    """What the classifier says, while a bar or a line says how long it will take."""
+    estimated = estimate("predict", len(images))
+    with progress("predicting", len(images)) as update:
+        for scored in classifier.scored(images, start):
+            yield scored
+            update(scored.stop)
+            estimated(scored.stop)
+
+
+def _speed(images: int, seconds: float) -> str:
+    """Nothing where so few images ran that the start of the engine counts for more."""
+    return (
+        f" in {seconds:,.1f} s ({images / seconds:,.0f} images/s)" if images >= SAYS_SPEED else ""
     )
-    good = _without(images, bad)
-    predictions = [
-        {
-            "image": readable(id),
-            "class": best[0][0],
-            "probability": round(best[0][1], 6),
-            "top": [{"class": name, "probability": round(value, 6)} for name, value in best],
-        }
-        for id, best in zip(
-            good, top_classes(probabilities, card.class_names, stage.top), strict=True
-        )
-    ]
-    _write(predictions, stage.output)
-    return predictions
+
+
+def _left_over(images: ImageSet, bad: list[BadImage]) -> int:
+    """How many images were classified; those that were not are named on stderr."""
+    if bad:
+        lines = "\n".join(f"  {image}" for image in bad)
+        complain(f"predict: left out {len(bad)} files that are no images:\n{lines}")
+    if len(bad) == len(images):
+        raise InputError("expected at least one image, received none that can be decoded")
+    return len(images) - len(bad)
 
 
 def default_model(run_folder: Path) -> Path:
@@ -95,45 +152,3 @@ def default_model(run_folder: Path) -> Path:
 
 def _rank(scores: dict[str, float]) -> tuple[float, float]:
     return rank(scores, by="log_loss")
-
-
-def _without(images: ImageSet, bad: list[BadImage]) -> list[str]:
-    """Ids of the images that were classified; those that were not are named on stderr."""
-    if bad:
-        lines = "\n".join(f"  {image}" for image in bad)
-        complain(f"predict: left out {len(bad)} files that are no images:\n{lines}")
-    left_out = {image.id for image in bad}
-    good = [id for id in images.ids if id not in left_out]
-    if not good:
-        raise InputError("expected at least one image, received none that can be decoded")
-    return good
-
-
-def _write(predictions: list[dict], output: Path | None) -> None:
-    if output is None:
-        rows = [
-            [prediction["image"]]
-            + [f"{entry['class']} {entry['probability']:.4f}" for entry in prediction["top"]]
-            for prediction in predictions
-        ]
-        ranks = [f"{rank}." for rank in range(1, len(predictions[0]["top"]) + 1)]
-        print_table(f"{len(predictions)} images", ["image", *ranks], rows)
-        return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(output) as temporary:
-        if output.suffix == ".json":
-            temporary.write_text(json.dumps(predictions, indent=1) + "\n", encoding="utf-8")
-        else:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows(_csv_lines(predictions))
-    print(f"predict: {len(predictions)} images, in {shown(str(output))}")
-
-
-def _csv_lines(predictions: list[dict]) -> list[list[object]]:
-    count = len(predictions[0]["top"])
-    header = [f"{what}_{rank}" for rank in range(1, count + 1) for what in ("class", "probability")]
-    return [["image", *header]] + [
-        [prediction["image"]]
-        + [value for entry in prediction["top"] for value in (entry["class"], entry["probability"])]
-        for prediction in predictions
-    ]

@@ -1,22 +1,17 @@
 """Probabilities for images, batch by batch, and which of two scores is the better."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from pipelines.bad_images import bad_rows, refusal
+from pipelines.bad_images import refusal
 from pipelines.progress import progress
-from transfer.extraction.engines import default_batch_size
-from transfer.images.decoding import BadImage
+from transfer.classifier import ClassifierCard
+from transfer.images.decoding import BadImage, Decoding
 from transfer.images.imageset import ImageSet
-
-if TYPE_CHECKING:
-    import keras
-
-    from transfer.extraction.keras_engine import KerasEngine
-
 
 RankBy = Literal["log_loss", "accuracy"]
 """Few images differ in accuracy by steps, in log loss by how sure a model is of each."""
@@ -33,53 +28,66 @@ def rank(scores: Mapping[str, Any], by: RankBy = "accuracy") -> tuple[float, flo
     return (loss, accuracy) if by == "log_loss" else (accuracy, loss)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a classifier says of some rows of an image set.
+
+    Attributes:
+        rows: `(count,)` int64, the rows of images that could be decoded.
+        probabilities: `(count, num_classes)` float32 of each, two columns for a sigmoid.
+        bad: The images that could not.
+        stop: One past the last row that was looked at.
+    """
+
+    rows: np.ndarray
+    probabilities: np.ndarray
+    bad: tuple[BadImage, ...]
+    stop: int
+
+
+class Classifier(Protocol):
+    """What runs over images, see `pipelines.classifiers`."""
+
+    def scored(self, images: ImageSet, start: int = 0) -> Iterator[Scored]:
+        """Yields what it says of the rows from `start` on, in their order, as it comes.
+
+        Args:
+            images: Decoded ahead, at the size that the classifier sees.
+            start: 0, or the `stop` of something yielded before for the same images: what follows
+                is the same to the bit.
+        """
+        ...
+
+
+def as_seen_by(card: ClassifierCard, images: ImageSet) -> ImageSet:
+    """Images whose values become pixels in the way that a classifier was trained with."""
+    return replace(images, decoding=Decoding(card.window, card.page))
+
+
 def predict_images(
-    classifier: "keras.Model",
+    classifier: Classifier,
     images: ImageSet,
     description: str | None,
-    set_aside: list[BadImage] | None = None,
-    engine: "KerasEngine | None" = None,
 ) -> np.ndarray:
     """Runs a classifier over all rows of an image set.
 
     Args:
-        classifier: From `build_classifier` or `load_classifier`.
+        classifier: From `pipelines.classifiers`.
         images: Rows to classify.
         description: What the progress bar says; None shows none, inside another.
-        set_aside: If given, images that cannot be decoded are added to it and left out.
-        engine: From `engine_for`, of the same classifier; by default a new one.
 
     Returns:
-        `(rows, num_classes)` float probabilities, two columns for a sigmoid; without the rows
-        set aside.
+        `(rows, num_classes)` float probabilities, two columns for a sigmoid.
 
     Raises:
-        InputError: If an image cannot be decoded and none may be set aside; lists all such.
+        InputError: If an image cannot be decoded; lists all such.
     """
-    from transfer.classifier import as_probabilities
-
-    engine = engine or engine_for(classifier, images)
-    body, batch_size = classifier.get_layer("body"), _batch_size(images)
-    outputs = []
     bar = progress(description, len(images)) if description else nullcontext(lambda done: None)
+    outputs = []
     with bar as update:
-        for batch, (output,) in engine.run(images.batches(batch_size, body.input_shape[1:3])):
-            if batch.bad:
-                if set_aside is None:
-                    raise refusal(images, int(batch.rows[-1]) + 1, batch.bad)
-                set_aside.extend(batch.bad)
-                output = output[~np.isin(batch.rows, list(bad_rows(images, batch)))]
-            outputs.append(output)
-            update(int(batch.rows[-1]) + 1)
-    return as_probabilities(np.concatenate(outputs))
-
-
-def engine_for(classifier: "keras.Model", images: ImageSet) -> "KerasEngine":
-    """What runs a classifier over these images, as often as they are scored."""
-    from transfer.extraction.keras_engine import KerasEngine
-
-    return KerasEngine(classifier.get_layer("body"), _batch_size(images))
-
-
-def _batch_size(images: ImageSet) -> int:
-    return min(default_batch_size(), max(1, len(images)))
+        for scored in classifier.scored(images):
+            if scored.bad:
+                raise refusal(images, scored.stop, scored.bad)
+            outputs.append(scored.probabilities)
+            update(scored.stop)
+    return np.concatenate(outputs)

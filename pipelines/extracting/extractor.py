@@ -1,7 +1,7 @@
 """Runs the backbone for rows of one entry of the store, in one process."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from itertools import chain
@@ -13,7 +13,7 @@ from pipelines.extracting.listing import Listed
 from pipelines.progress import waiting
 from pipelines.setup import Setup
 from transfer.backend.startup import import_keras
-from transfer.extraction.engines import Engine, build_engine, default_batch_size
+from transfer.extraction.engines import Engine, build_engine, default_batch_size, in_words
 from transfer.extraction.extraction import build_extractor
 from transfer.images.imageset import Batch
 
@@ -120,7 +120,7 @@ class Extractor:
         first = next(batches)
         if self.engine is None:
             self.engine = self._built_engine(first, batch_size)
-            say(_in_words(self.engine))
+            say(in_words(self.engine))
         cuts = self.donation.cuts_to_run
         started, done = time.monotonic(), 0
         for batch, features in self.engine.run(chain([first], batches)):
@@ -131,7 +131,7 @@ class Extractor:
             done += len(batch.rows)
             update(done)
         writer.wait()
-        about: dict[str, Any] = {"engine": _in_words(self.engine)}
+        about: dict[str, Any] = {"engine": in_words(self.engine)}
         if self.engine.errors:
             about["errors_of_engine"] = dict(zip(cuts, self.engine.errors, strict=True))
         if len(rows) >= batch_size:  # less says nothing of speed
@@ -149,11 +149,3 @@ class Extractor:
 def _batch_size(setup: Setup, writer: FeatureWriter) -> int:
     size = setup.extract_batch_size or default_batch_size()
     return min(size, writer.rows_per_part)  # the rest would be padding
-
-
-def _in_words(engine: Engine) -> str:
-    errors: Sequence[float] = engine.errors
-    if not errors:
-        return engine.name
-    far = f"{max(errors):.1g} of the largest of Keras's features on the first images"
-    return f"{engine.name}, within {far}"

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from pipelines.scoring import engine_for, predict_images
+from pipelines.classifiers import KerasClassifier, keras_engine
+from pipelines.scoring import predict_images
 from transfer.finetuning.augmentation import AugmentOptions
 from transfer.images.imageset import ImageSet
 
@@ -63,12 +64,13 @@ class Pixels:
         from transfer.finetuning.image_batches import DecodedImages
         from transfer.finetuning.tuning import LossModel
 
-        self._classifier, self._images = classifier, images
+        self._images = images
         body = classifier.get_layer("body")
         self._decoded = DecodedImages(images, body.input_shape[1:3], memory)
         preparing = [*self._decoded.preparing_layers(), *augmentation_layers(augment, seed)]
         self.model = LossModel(body, preparing, mixing_layers(augment, seed))
-        self._engine = engine_for(classifier, images)
+        self._engine = keras_engine(classifier, images)
+        self._classifier = KerasClassifier(classifier, engine=self._engine)
 
     def batches(
         self, rows: np.ndarray, batch_size: int, seed: int, epoch: int
@@ -81,8 +83,7 @@ class Pixels:
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Runs the classifier as `evaluate` does."""
         self._engine.weights_have_changed()
-        images = self._images.subset(rows)
-        return predict_images(self._classifier, images, None, engine=self._engine)
+        return predict_images(self._classifier, self._images.subset(rows), None)
 
 
 class StoredPrefix:

@@ -1,6 +1,6 @@
 """What an engine is, and which one runs the frozen backbone."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -47,6 +47,7 @@ def build_engine(
     batch_size: int,
     engine: EngineKind = "auto",
     precision: Precision = "float32",
+    say: Callable[[str], None] = lambda text: print(f"features: {text}", flush=True),
 ) -> Engine:
     """Chooses and builds what runs the model.
 
@@ -55,12 +56,13 @@ def build_engine(
     of the whole set, so that a run that goes on has the engine of the one that was stopped.
 
     Args:
-        body: From `build_extractor`.
+        body: From `build_extractor`, or a classifier's.
         images: The whole set; int8 is calibrated on some of its training images.
         first: The first batch that will be run, on which the engine is tried.
         batch_size: Images that a device sees at a time.
         engine: Which.
         precision: As `body` was built with.
+        say: Told why, where OpenVINO would have been taken and cannot be.
 
     Raises:
         InputError: If engine and precision do not go together, a package is missing, or what was
@@ -84,8 +86,21 @@ def build_engine(
             try:
                 return OpenVINOEngine(body).tried(first)
             except InputError as error:
-                print(f"features: {error}; Keras takes its place", flush=True)
+                say(f"{error}; Keras takes its place")
     return KerasEngine(body, batch_size)
+
+
+def in_words(engine: Engine, outputs: str = "features") -> str:
+    """An engine's name, and how far it is from Keras.
+
+    Args:
+        engine: Which.
+        outputs: What the model gives, for people.
+    """
+    if not engine.errors:
+        return engine.name
+    far = f"{max(engine.errors):.1g} of the largest of Keras's {outputs} on the first images"
+    return f"{engine.name}, within {far}"
 
 
 def default_batch_size() -> int:

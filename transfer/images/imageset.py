@@ -176,6 +176,7 @@ class ImageSet:
         start: int = 0,
         stop: int | None = None,
         wanted: tuple[int, int] | None = None,
+        apply: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> Generator[tuple[int, np.ndarray | BadImage], None, None]:
         """Yields `(row, image)` in row order, decoded a few images ahead by a few threads.
 
@@ -186,12 +187,17 @@ class ImageSet:
             start: First row.
             stop: Row to stop before; None is the end.
             wanted: As in `read`.
+            apply: Called with each image in the thread that decoded it.
 
         Yields:
-            The row and its `(height, width, 3)` uint8 RGB image, or a `BadImage`.
+            The row and its `(height, width, 3)` uint8 RGB image, or what `apply` made of it, or a
+            `BadImage`.
         """
         rows = np.arange(len(self))[start:stop]
-        with closing(_in_order(self._decoders(rows, wanted), ahead=2 * _THREADS)) as images:
+        tasks: Iterator[Callable[[], np.ndarray | BadImage]] = self._decoders(rows, wanted)
+        if apply:
+            tasks = (partial(_apply, apply, decoder) for decoder in tasks)
+        with closing(_in_order(tasks, ahead=2 * _THREADS)) as images:
             yield from zip(rows.tolist(), images, strict=True)
 
     def batches(

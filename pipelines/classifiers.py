@@ -1,0 +1,114 @@
+"""Classifiers that run over images: those that Keras holds, by the engines of extraction."""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipelines.bad_images import bad_rows
+from pipelines.scoring import Classifier, Scored
+from transfer.backend.startup import import_keras
+from transfer.classifier import ClassifierCard, as_probabilities, load_classifier, read_card
+from transfer.extraction.engines import (
+    Engine,
+    EngineKind,
+    build_engine,
+    default_batch_size,
+    in_words,
+)
+from transfer.images.imageset import Batch, ImageSet
+
+if TYPE_CHECKING:
+    import keras
+
+    from transfer.extraction.keras_engine import KerasEngine
+
+
+def open_classifier(
+    path: Path, kind: EngineKind = "auto", say: Callable[[str], None] = lambda text: None
+) -> tuple[Classifier, ClassifierCard]:
+    """Opens a saved classifier to run over images.
+
+    Args:
+        path: Of a `.keras` file.
+        kind: Which engine.
+        say: Told what runs it.
+
+    Raises:
+        InputError: If there is none.
+    """
+    read_card(path)  # before Keras is imported
+    import_keras()
+    model, card = load_classifier(path)
+    return KerasClassifier(model, kind, say), card
+
+
+class KerasClassifier:
+    """A classifier's `body`, run as the frozen backbone is.
+
+    Args:
+        model: From `build_classifier` or `load_classifier`.
+        kind: Which engine, see `build_engine`; it is built with the first images, and kept.
+        say: Told which engine that is.
+        engine: One that is there already, for the same model.
+
+    Attributes:
+        model: As given.
+    """
+
+    def __init__(
+        self,
+        model: "keras.Model",
+        kind: EngineKind = "auto",
+        say: Callable[[str], None] = lambda text: None,
+        engine: Engine | None = None,
+    ) -> None:
+        self.model = model
+        self._body = model.get_layer("body")
+        self._kind: EngineKind = kind
+        self._say = say
+        self._engine = engine
+
+    def scored(self, images: ImageSet, start: int = 0) -> Iterator[Scored]:
+        """See `pipelines.scoring.Classifier`.
+
+        Raises:
+            InputError: If the engine cannot be built.
+        """
+        if start == len(images):
+            return
+        size = batch_size(images)
+        rows = np.arange(start, len(images))
+        batches = images.batches(size, self._body.input_shape[1:3], rows, boundary=size)
+        first = next(batches)
+        if self._engine is None:
+            self._engine = self._built(images, first)
+        for batch, (output,) in self._engine.run(chain([first], batches)):
+            good = ~np.isin(batch.rows, list(bad_rows(images, batch)))
+            yield Scored(
+                batch.rows[good],
+                as_probabilities(output[good]),
+                batch.bad,
+                int(batch.rows[-1]) + 1,
+            )
+
+    def _built(self, images: ImageSet, first: Batch) -> Engine:
+        engine = build_engine(
+            self._body, images, first, batch_size(images), self._kind, say=self._say
+        )
+        self._say(in_words(engine, "probabilities"))
+        return engine
+
+
+def keras_engine(model: "keras.Model", images: ImageSet) -> "KerasEngine":
+    """What runs a classifier over these images and parts of them, while its weights change."""
+    from transfer.extraction.keras_engine import KerasEngine
+
+    return KerasEngine(model.get_layer("body"), batch_size(images))
+
+
+def batch_size(images: ImageSet) -> int:
+    """Images that a device sees at a time; fewer are padded."""
+    return min(default_batch_size(), max(1, len(images)))

@@ -1,0 +1,35 @@
+"""Predictions as a table on the terminal."""
+
+from collections.abc import Sequence
+
+from pipelines.predicting.entries import Entry
+from pipelines.results import print_table
+from pipelines.scoring import Scored
+from transfer.images.decoding import BadImage
+
+MOST_ROWS = 1_000
+"""Of a table that people are given; more go to a file."""
+
+
+class Table:
+    """Entries that are kept until all are there, as `growing.GrowingFile` keeps them in a file."""
+
+    def __init__(self) -> None:
+        self.stop = 0
+        self.bad: list[BadImage] = []
+        self._entries: list[Entry] = []
+
+    def add(self, entries: Sequence[Entry], scored: Scored) -> None:
+        """Keeps what was said of some images."""
+        self._entries += entries
+        self.stop = scored.stop
+        self.bad += scored.bad
+
+    def finish(self) -> None:
+        """Prints the table."""
+        ranks = [f"{rank}." for rank in range(1, len(self._entries[0]["top"]) + 1)]
+        rows = [
+            [entry["image"]] + [f"{one['class']} {one['probability']:.4f}" for one in entry["top"]]
+            for entry in self._entries
+        ]
+        print_table(f"{len(rows)} images", ["image", *ranks], rows)
