@@ -2,27 +2,31 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipelines.classifiers import KerasClassifier, open_classifier
+from pipelines.classifiers import open_classifier
+from pipelines.evaluating.pictures import draw
+from pipelines.evaluating.tables import print_tables
+from pipelines.evaluating.thresholds import told_thresholds
 from pipelines.features import open_features, say_unjudged, split_of
 from pipelines.finetune import check_trained_on, load_rows_of
 from pipelines.heads.training import predict_samples
-from pipelines.model_names import named, picture_names
+from pipelines.model_names import named
 from pipelines.models import CLASSIFIER, FINETUNED, load_head, read_finetuned
-from pipelines.results import print_table, write_json
+from pipelines.results import write_json
 from pipelines.samples import read_samples
 from pipelines.scoring import Classifier, as_seen_by, predict_images
 from pipelines.setup import Setup
+from transfer.calibration import Aim, read_aim
+from transfer.classifier import read_card
 from transfer.errors import InputError
 from transfer.extraction.engines import EngineKind
+from transfer.metrics import evaluate
 
 if TYPE_CHECKING:
     from transfer.classifier import ClassifierCard
-    from transfer.images.imageset import ImageSet
-    from transfer.metrics import Evaluation
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,11 @@ class EvaluateStage:
     models: tuple[Path, ...] = ()
     """Saved classifiers to score as well, on the same rows, with the same classes."""
     pictures: bool = True
-    """Draw confusion, architecture and a grid of predictions."""
+    """Draw confusion, reliability, architecture and a grid of predictions."""
+    threshold_for: str | None = None
+    """precision=0.95 or recall=0.9: also tell from which probability on each class is so sure,
+    chosen by images that the model has not seen, out of fold or for validation; with --split
+    test alone, whose images chose nothing."""
 
 
 def run(stage: EvaluateStage) -> dict:
@@ -47,6 +55,7 @@ def run(stage: EvaluateStage) -> dict:
     Raises:
         InputError: If there is no head yet, or the split has no rows.
     """
+    aim = _aim(stage)
     folder = stage.setup.run_folder
     head, model = load_head(folder)
     with open_features(stage.setup) as features:
@@ -73,19 +82,39 @@ def run(stage: EvaluateStage) -> dict:
         assert images is not None
         theirs = as_seen_by(card, images)
         probabilities[name] = predict_images(classifier, theirs, f"evaluating {name}")
-    evaluations = _evaluate(probabilities, labels, names, stage.split)
-    _print_tables(evaluations)
-    result = {
+    temperatures = {name: card.temperature for name, (_, card) in opened.items()}
+    temperatures["head"] = read_card(folder / CLASSIFIER).temperature
+    evaluations = {
+        name: evaluate(said, labels, names, stage.split, temperatures[name])
+        for name, said in probabilities.items()
+    }
+    print_tables(evaluations, temperatures)
+    result: dict[str, Any] = {
         "split": stage.split,
         "models": {name: scores.to_json() for name, scores in evaluations.items()},
     }
+    if aim is not None:
+        files = {"head": folder / CLASSIFIER, **paths}
+        result["thresholds"] = told_thresholds(aim, files, probabilities, labels, names)
     write_json(folder / f"evaluation-{stage.split}.json", result)
     if stage.pictures and images is not None:
         opened = {"head": _load(folder / CLASSIFIER, names, engine), **opened}
         classifiers = {name: classifier for name, (classifier, _) in opened.items()}
-        _draw_all(folder, classifiers, images, probabilities, evaluations)
+        draw(folder, classifiers, images, probabilities, evaluations, temperatures)
     print(f"evaluate: scores and pictures in {folder}")
     return result
+
+
+def _aim(stage: EvaluateStage) -> Aim | None:
+    if stage.threshold_for is None:
+        return None
+    aim = read_aim(stage.threshold_for)
+    if stage.split != "test":
+        raise InputError(
+            f"--threshold-for expects --split test, received {stage.split}, whose images have "
+            "chosen the thresholds or have been learned from"
+        )
+    return aim
 
 
 def _load(
@@ -98,91 +127,3 @@ def _load(
             f"the data has {', '.join(class_names)}; choose a classifier of this data"
         )
     return classifier, card
-
-
-def _evaluate(
-    probabilities: dict[str, np.ndarray],
-    labels: np.ndarray,
-    class_names: tuple[str, ...],
-    split: str,
-) -> dict[str, "Evaluation"]:
-    from transfer.metrics import evaluate
-
-    return {
-        name: evaluate(values, labels, class_names, split) for name, values in probabilities.items()
-    }
-
-
-def _print_tables(evaluations: dict[str, "Evaluation"]) -> None:
-    rows = [
-        [
-            name,
-            scores.num_images,
-            f"{scores.accuracy:.4f}",
-            "" if scores.top5 is None else f"{scores.top5:.4f}",
-            f"{scores.loss:.4f}",
-            f"{scores.calibration_error:.4f}",
-        ]
-        for name, scores in evaluations.items()
-    ]
-    split = next(iter(evaluations.values())).split
-    columns = ["model", "images", "accuracy", "top 5", "loss", "calibration error"]
-    print_table(f"On the {split} split", columns, rows)
-    for name, scores in evaluations.items():
-        print_table(
-            f"{name}, class by class",
-            ["class", "precision", "recall", "f1", "images"],
-            [
-                [c.class_name, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", c.support]
-                for c in scores.per_class
-            ],
-        )
-
-
-def _draw_all(
-    folder: Path,
-    classifiers: dict[str, Classifier],
-    images: "ImageSet",
-    probabilities: dict[str, np.ndarray],
-    evaluations: dict[str, "Evaluation"],
-) -> None:
-    # Evenly over the split, so that every class has its chance to be seen.
-    shown = np.unique(np.linspace(0, len(images) - 1, 25).astype(int))
-    few = images.subset(shown)
-    endings = picture_names(classifiers)
-    for name, classifier in classifiers.items():
-        title = f"{name}, {evaluations[name].split} split"
-        _draw(
-            folder,
-            endings[name],
-            title,
-            classifier,
-            few,
-            probabilities[name][shown],
-            evaluations[name].confusion,
-        )
-
-
-def _draw(
-    folder: Path,
-    ending: str,
-    title: str,
-    classifier: Classifier,
-    images: "ImageSet",
-    probabilities: np.ndarray,
-    confusion: np.ndarray,
-) -> None:
-    from transfer.pictures.architecture import plot_architecture
-    from transfer.pictures.predictions import TILE, plot_confusion, plot_predictions
-
-    plot_confusion(confusion, images.class_names, folder / f"confusion-{ending}.png", title)
-    if isinstance(classifier, KerasClassifier):
-        plot_architecture(classifier.model, folder / f"architecture-{ending}.png")
-    best = probabilities.argmax(1)
-    plot_predictions(
-        [images.read(row, TILE) for row in range(len(images))],
-        [images.class_names[label] for label in images.labels],
-        [images.class_names[index] for index in best],
-        probabilities.max(1),
-        folder / f"predictions-{ending}.png",
-    )

@@ -10,7 +10,13 @@ from cache import FeatureFile
 from pipelines import features as features_stage
 from pipelines.heads import choosing
 from pipelines.heads.saving import NewHead, save
-from pipelines.heads.training import read_training_data, refit, score, train
+from pipelines.heads.training import (
+    calibrate,
+    read_training_data,
+    refit,
+    said_of_validation,
+    train,
+)
 from pipelines.progress import waiting
 from pipelines.runs import check_replaced, remember
 from pipelines.setup import Setup
@@ -86,22 +92,42 @@ def _trained(stage: HeadStage, features: FeatureFile) -> NewHead:
     started = time.monotonic()
     model, fitted = train(data, stage.head, stage.fit)
     seconds = time.monotonic() - started
-    scores = score(model, data.val, features.class_names, "val")
+    temperature = calibrate(model, data.val)
+    said = said_of_validation(model, stage.setup, features, data.val)
     if stage.refit:
         del data
-        epochs = fitted.best_epoch + 1
-        model = refit(stage.setup, features, stage.use_cuts, stage.head, stage.fit, epochs)
-    notes = notes_of(fitted, stage.head, stage.fit, stage.refit)
+        model = refit(
+            stage.setup,
+            features,
+            stage.use_cuts,
+            stage.head,
+            stage.fit,
+            fitted.best_epoch + 1,
+            temperature,
+        )
+    notes = notes_of(fitted, stage.head, stage.fit, stage.refit, temperature)
     cuts = stage.use_cuts or features.cuts
-    return NewHead(model, cuts, scores, notes, seconds, fitted=fitted)
+    return NewHead(
+        model,
+        cuts,
+        said.scores(features.class_names, "val"),
+        notes,
+        seconds,
+        fitted=fitted,
+        temperature=temperature,
+        out_of_fold=said,
+    )
 
 
-def notes_of(fitted: Fitted, head: HeadOptions, fit: FitOptions, refitted: bool) -> dict[str, Any]:
+def notes_of(
+    fitted: Fitted, head: HeadOptions, fit: FitOptions, refitted: bool, temperature: float
+) -> dict[str, Any]:
     """What `head.json` says of a head that was trained by steps."""
     return {
         "best_epoch": fitted.best_epoch + 1,
         "epochs": len(fitted.history["loss"]),
         "refitted": refitted,
+        "temperature": temperature,
         "head": asdict(head),
         "fit": asdict(fit),
     }
@@ -113,6 +139,8 @@ def _say(result: dict, stage: HeadStage) -> None:
     if "chosen" not in result:
         epochs = f"epoch {result['best_epoch']} of {result['epochs']}"
         print(f"head: {scores} ({epochs}) in {seconds:.1f} s, in {folder}")
+        temperature = result["temperature"]
+        print(f"head: calibrated on the validation images, logits divided by {temperature:.2f}")
         if stage.refit:
             print("head: the exported head was trained once more, on train and val rows together")
         return

@@ -25,9 +25,6 @@ HEAD_MODEL = "head.keras"
 """In the classifier: the head alone, from features to probabilities."""
 TRAINING_HEAD = "head-of-training-images.keras"
 """In the classifier, where its head has seen validation images: the same head without them."""
-OUT_OF_FOLD = "oof.npz"
-"""In the classifier, where its head was cross-validated: what was said of images not seen, with
-arrays head_id, ids, labels, folds and probabilities."""
 FINETUNE_RESULT = "finetune.json"
 """In the fine-tuned model: its scores, and the id of the head that it began with."""
 

@@ -15,7 +15,7 @@ from pipelines import features as features_stage
 from pipelines.head import HeadStage, notes_of
 from pipelines.heads import choosing
 from pipelines.heads.saving import NewHead, save
-from pipelines.heads.training import refit, score, train
+from pipelines.heads.training import calibrate, refit, said_of_validation, score, train
 from pipelines.machine.parallel import in_parallel
 from pipelines.recipes import fill
 from pipelines.results import write_json
@@ -306,13 +306,25 @@ def _save(
     setup, cuts, head = winner.setup, winner.use_cuts, winner.head
     with features_stage.open_features(setup, again=True) as features:
         data = load_fold(group, replace(plan, folds=1), 0)
-        scores = score(model, data.val, features.class_names, "val")
+        temperature = calibrate(model, data.val)
+        said = said_of_validation(model, setup, features, data.val)
+        scores = said.scores(features.class_names, "val")
         del data
         forget_folds()
         if stage.refit:
-            model = refit(setup, features, cuts, head, fit, fitted.best_epoch + 1)
-        notes = notes_of(fitted, head, fit, stage.refit)
-        new = NewHead(model, cuts or features.cuts, scores, notes, seconds, fitted=fitted)
+            epochs = fitted.best_epoch + 1
+            model = refit(setup, features, cuts, head, fit, epochs, temperature)
+        notes = notes_of(fitted, head, fit, stage.refit, temperature)
+        new = NewHead(
+            model,
+            cuts or features.cuts,
+            scores,
+            notes,
+            seconds,
+            fitted=fitted,
+            temperature=temperature,
+            out_of_fold=said,
+        )
         saved = save(setup, features, new)
         remember(HeadStage(setup, head, fit, cuts, stage.refit), "head")
         print(

@@ -39,6 +39,7 @@ class ClassifierCard:
         window: Which values of grey images of more than 8 bits became black and white before the
             model saw them, see `transfer.images.levels`; what is given to it is to be made so, too.
         page: Which image of files with several pages, from 1.
+        temperature: By which the model divides its logits, so that probabilities are true.
         pixels: What the model takes, in words.
     """
 
@@ -50,6 +51,7 @@ class ClassifierCard:
     views: tuple[str, ...] = ("identity",)
     window: str = "full"
     page: int = 1
+    temperature: float = 1.0
     pixels: str = "RGB, uint8, from 0 to 255, of any height and width"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from transfer.calibration import at_temperature
 from transfer.errors import InputError
 
 TOP_K = 5
@@ -45,9 +46,11 @@ class Evaluation:
         accuracy: Share of images whose most probable class is the true one.
         top5: Share of images whose true class is among the five most probable; None with fewer
             than six classes, where it says little or nothing.
+        balanced_accuracy: Mean over the classes with images of the share that is right.
         loss: Mean cross-entropy in nats, probabilities clipped at 1e-7 from below as in Keras.
         calibration_error: Expected calibration error, 0-1: how far the probability of the most
             probable class is from the share of images that are right, see `calibration_error`.
+        uncalibrated_error: The same without the classifier's temperature.
         per_class: One entry a class, in the order of the class names.
         confusion: `(num_classes, num_classes)` int64 counts, rows true, columns predicted.
     """
@@ -56,8 +59,10 @@ class Evaluation:
     num_images: int
     accuracy: float
     top5: float | None
+    balanced_accuracy: float
     loss: float
     calibration_error: float
+    uncalibrated_error: float
     per_class: tuple[ClassScores, ...]
     confusion: np.ndarray
 
@@ -68,15 +73,21 @@ class Evaluation:
             "num_images": self.num_images,
             "accuracy": self.accuracy,
             "top5": self.top5,
+            "balanced_accuracy": self.balanced_accuracy,
             "loss": self.loss,
             "calibration_error": self.calibration_error,
+            "uncalibrated_error": self.uncalibrated_error,
             "per_class": [asdict(scores) for scores in self.per_class],
             "confusion": self.confusion.tolist(),
         }
 
 
 def evaluate(
-    probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str], split: str
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    split: str,
+    temperature: float = 1.0,
 ) -> Evaluation:
     """Scores predicted probabilities against true labels.
 
@@ -88,6 +99,7 @@ def evaluate(
         labels: `(rows,)` integers from 0 to num_classes - 1.
         class_names: One name a column.
         split: Name of the split, kept in the result.
+        temperature: By which the classifier divides its logits.
 
     Raises:
         ValueError: If shapes or values are not these. Says expected and received.
@@ -110,8 +122,12 @@ def evaluate(
         num_images=num_images,
         accuracy=float(np.mean(predicted == labels)),
         top5=_top_k(probabilities, labels) if num_classes > TOP_K else None,
+        balanced_accuracy=float(scores[1][scores[3] > 0].mean()),
         loss=cross_entropy(probabilities, labels),
         calibration_error=calibration_error(probabilities, labels),
+        uncalibrated_error=calibration_error(
+            at_temperature(probabilities, 1 / temperature), labels
+        ),
         per_class=tuple(
             ClassScores(str(name), float(precision), float(recall), float(f1), int(support))
             for name, precision, recall, f1, support in zip(class_names, *scores, strict=True)

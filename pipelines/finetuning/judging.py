@@ -35,6 +35,7 @@ class Judgement:
         steps: How good the weights are along the way, from the start on.
         chosen: One of them.
         rows: `(images,)` row numbers of the images that judged.
+        folds: `(images,)` integers, the fold in which an image judged.
         before: `(images, classes)` probabilities at the start.
         after: The same at the chosen step.
         move: Of each trained variable, from start to end, the mean over the folds.
@@ -45,6 +46,7 @@ class Judgement:
     steps: tuple[Step, ...]
     chosen: Step
     rows: np.ndarray
+    folds: np.ndarray
     before: np.ndarray
     after: np.ndarray
     move: Weights
@@ -164,7 +166,18 @@ class Trainings:
         chosen = self._chosen(steps, rows, probabilities[0])
         after = probabilities[steps.index(chosen)]
         move = mean_move(moves)
-        return Judgement(steps, chosen, rows, probabilities[0], after, move, tuple(histories), rate)
+        sizes = [len(fold.judging) for fold in self._folds]
+        return Judgement(
+            steps,
+            chosen,
+            rows,
+            np.repeat(np.arange(len(sizes)), sizes),
+            probabilities[0],
+            after,
+            move,
+            tuple(histories),
+            rate,
+        )
 
     def _scores(self, fold: Fold, said: np.ndarray) -> dict[str, float]:
         """Of what was said of the images that the fold has not seen."""

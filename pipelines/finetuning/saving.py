@@ -1,11 +1,14 @@
 """A fine-tuned classifier on disk; none where the frozen one stays."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.finetuning.judging import Judgement, Trainings
 from pipelines.models import FINETUNE_RESULT, FINETUNED
+from pipelines.out_of_fold import OUT_OF_FOLD, OutOfFold
 from pipelines.results import as_json, write_json
+from transfer.images.imageset import ImageSet
 
 if TYPE_CHECKING:
     import keras
@@ -20,6 +23,7 @@ def save(
     trainings: Trainings,
     judged: Judgement,
     result: dict[str, Any],
+    images: ImageSet,
 ) -> None:
     """Moves the classifier as far as was chosen, calibrates and saves it.
 
@@ -30,6 +34,7 @@ def save(
         trainings: What moved it.
         judged: How far.
         result: What its file says of it.
+        images: All rows.
     """
     chosen = judged.chosen
     if not chosen.share:
@@ -37,13 +42,19 @@ def save(
         write_json(folder / FINETUNE_RESULT, result)
         return
     from transfer.classifier import save_classifier
+    from transfer.heads.building import divide_logits
 
     start = trainings.tuner.start
     trainings.tuner.set_weights(
         [one + chosen.share * move for one, move in zip(start, judged.move, strict=True)]
     )
-    logits = classifier.get_layer("body").get_layer("head").get_layer("logits")
-    logits.set_weights([weight / chosen.temperature for weight in logits.get_weights()])
-    members = {FINETUNE_RESULT: as_json(result).encode()}
+    divide_logits(classifier.get_layer("body").get_layer("head"), chosen.temperature)
+    rows = judged.rows
+    said = OutOfFold(images.ids[rows], images.labels[rows], judged.folds, judged.after)
+    members = {
+        FINETUNE_RESULT: as_json(result).encode(),
+        OUT_OF_FOLD: said.as_npz(result["head_id"]),
+    }
+    card = replace(card, temperature=chosen.temperature)
     save_classifier(classifier, card, folder / FINETUNED, members)
     write_json(folder / FINETUNE_RESULT, result)

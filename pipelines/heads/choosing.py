@@ -10,8 +10,9 @@ import numpy as np
 
 from cache import FeatureFile
 from pipelines import features as features_stage
-from pipelines.heads.saving import NewHead, OutOfFold
+from pipelines.heads.saving import NewHead
 from pipelines.heads.training import score
+from pipelines.out_of_fold import OutOfFold
 from pipelines.progress import progress, waiting
 from pipelines.results import print_table
 from pipelines.samples import read_samples
@@ -265,6 +266,7 @@ def new_head(setup: Setup, features: FeatureFile, split: np.ndarray, chosen: Cho
         {"refitted": has_seen_val, "chosen": _notes(chosen)},
         chosen.seconds,
         training=training,
+        temperature=choice.temperature,
         out_of_fold=out_of_fold,
     )
     return replace(new, scores=_scores(setup, features, split, new))

@@ -1,17 +1,15 @@
 """A new head on disk: the classifier that holds all of it, and loose files for people."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import numpy as np
-
 from cache import FeatureFile
 from cache.durable import whole_file
-from pipelines.models import CLASSIFIER, HEAD_MODEL, HEAD_RESULT, OUT_OF_FOLD, TRAINING_HEAD
+from pipelines.models import CLASSIFIER, HEAD_MODEL, HEAD_RESULT, TRAINING_HEAD
+from pipelines.out_of_fold import OUT_OF_FOLD, OutOfFold
 from pipelines.progress import waiting
 from pipelines.results import as_json, write_json
 from pipelines.setup import Setup
@@ -22,29 +20,6 @@ if TYPE_CHECKING:
     import keras
 
     from transfer.metrics import Evaluation
-
-
-@dataclass(frozen=True, eq=False)
-class OutOfFold:
-    """What a head's like said of images that it had not seen.
-
-    Attributes:
-        ids: `(images,)` str.
-        labels: `(images,)` integers.
-        folds: `(images,)` integers, the fold that an image was held out in.
-        probabilities: `(images, classes)`.
-    """
-
-    ids: np.ndarray
-    labels: np.ndarray
-    folds: np.ndarray
-    probabilities: np.ndarray
-
-    def scores(self, class_names: tuple[str, ...]) -> "Evaluation":
-        """Of all these images together."""
-        from transfer.metrics import evaluate
-
-        return evaluate(self.probabilities, self.labels, class_names, "cross-validation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +34,8 @@ class NewHead:
         seconds: Of training or choosing.
         training: The same head fitted to the training images alone, if `model` has seen others.
         fitted: How it was trained, if by steps.
-        out_of_fold: What it said of images it had not seen, if it was cross-validated.
+        temperature: By which it divides its logits.
+        out_of_fold: What it said of images it had not seen.
     """
 
     model: "keras.Model"
@@ -69,6 +45,7 @@ class NewHead:
     seconds: float
     training: "keras.Model | None" = None
     fitted: Fitted | None = None
+    temperature: float = 1.0
     out_of_fold: OutOfFold | None = None
 
 
@@ -87,10 +64,10 @@ def save(setup: Setup, features: FeatureFile, new: NewHead) -> dict[str, Any]:
     if new.training is not None:
         members[TRAINING_HEAD] = _as_bytes(_without_optimizer(new.training))
     if new.out_of_fold is not None:
-        members[OUT_OF_FOLD] = _as_npz(result["id"], new.out_of_fold)
+        members[OUT_OF_FOLD] = new.out_of_fold.as_npz(result["id"])
     folder = setup.run_folder
     folder.mkdir(parents=True, exist_ok=True)
-    export(setup, features, new.cuts, head, folder / CLASSIFIER, members)
+    export(setup, features, new, head, folder / CLASSIFIER, members)
     for name in (HEAD_MODEL, OUT_OF_FOLD):
         _replace(folder / name, members.get(name))
     write_json(folder / HEAD_RESULT, result)
@@ -135,20 +112,6 @@ def _as_bytes(model: "keras.Model") -> bytes:
     return model_as_bytes(model)
 
 
-def _as_npz(head_id: str, out_of_fold: OutOfFold) -> bytes:
-    file = io.BytesIO()
-    np.savez_compressed(
-        file,
-        allow_pickle=False,
-        head_id=np.array(head_id),
-        ids=out_of_fold.ids.astype(str),
-        labels=out_of_fold.labels,
-        folds=out_of_fold.folds,
-        probabilities=out_of_fold.probabilities.astype(np.float32),
-    )
-    return file.getvalue()
-
-
 def _result(setup: Setup, features: FeatureFile, new: NewHead) -> dict[str, Any]:
     """What `head.json` says."""
     return {
@@ -168,7 +131,7 @@ def _result(setup: Setup, features: FeatureFile, new: NewHead) -> dict[str, Any]
 def export(
     setup: Setup,
     features: FeatureFile,
-    cuts: tuple[str, ...],
+    new: NewHead,
     head: "keras.Model",
     path: Path,
     members: Mapping[str, bytes],
@@ -178,7 +141,7 @@ def export(
     Args:
         setup: What the features were made with.
         features: The file that the head was trained on.
-        cuts: Those that the head sees.
+        new: What is saved.
         head: From the features of one view to probabilities.
         path: Where the classifier goes.
         members: What its file holds as well, by name.
@@ -187,17 +150,18 @@ def export(
     from transfer.backbones.cuts import cut_backbone
     from transfer.classifier import ClassifierCard, build_classifier, save_classifier
 
-    options = replace(setup.backbone, cut=cuts)
+    options = replace(setup.backbone, cut=new.cuts)
     card = ClassifierCard(
         class_names=features.class_names,
         backbone=features.spec.backbone,
         image_size=options.resolved_image_size(),
-        cuts=cuts,
+        cuts=new.cuts,
         pooling=options.pooling,
         views=options.views,
         window=setup.data.window,
         page=setup.data.page,
+        temperature=new.temperature,
     )
     with waiting("exporting the classifier"):
-        backbone = cut_backbone(build_backbone(options), cuts)
+        backbone = cut_backbone(build_backbone(options), new.cuts)
         save_classifier(build_classifier(backbone, head, options), card, path, members)

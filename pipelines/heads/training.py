@@ -8,6 +8,7 @@ import numpy as np
 
 from cache import FeatureFile
 from pipelines import features as features_stage
+from pipelines.out_of_fold import OutOfFold
 from pipelines.progress import progress
 from pipelines.samples import read_samples
 from pipelines.setup import Setup
@@ -15,6 +16,7 @@ from transfer.backend.startup import import_keras
 from transfer.heads.fitting import Fitted, check_validation
 from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
+from transfer.metrics import SMALLEST_PROBABILITY
 
 if TYPE_CHECKING:
     import keras
@@ -113,6 +115,34 @@ def predict_samples(model: "keras.Model", samples: Samples) -> np.ndarray:
     return as_probabilities(samples.mean_over_views(predict_head(model, samples.features)))
 
 
+def calibrate(model: "keras.Model", samples: Samples) -> float:
+    """Has a head's probabilities be true of images that it has not learned from.
+
+    Returns:
+        The temperature by which its logits are divided from now on.
+    """
+    from transfer.choosing.temperature import temperature_of
+    from transfer.classifier import as_probabilities
+    from transfer.heads.building import divide_logits
+    from transfer.heads.fitting import predict_head
+
+    said = as_probabilities(predict_head(model, samples.features))
+    logits = np.log(np.maximum(said, SMALLEST_PROBABILITY))
+    by_view = logits.reshape(-1, samples.views, logits.shape[1])
+    temperature = temperature_of(by_view, samples.image_labels)
+    divide_logits(model, temperature)
+    return temperature
+
+
+def said_of_validation(
+    model: "keras.Model", setup: Setup, features: FeatureFile, val: Samples
+) -> OutOfFold:
+    """What a head that was fitted to training images says of the validation images."""
+    ids = features.ids[features_stage.split_of(features, setup.data) == "val"]
+    labels = val.image_labels
+    return OutOfFold(ids, labels, np.zeros(len(ids), np.int64), predict_samples(model, val))
+
+
 def refit(
     setup: Setup,
     features: FeatureFile,
@@ -120,8 +150,10 @@ def refit(
     head: HeadOptions,
     fit: FitOptions,
     epochs: int,
+    temperature: float,
 ) -> "keras.Model":
-    """Trains a head anew on the train and val splits together."""
+    """Trains a head anew on the train and val splits together, as calibrated as it was."""
+    from transfer.heads.building import divide_logits
     from transfer.heads.features import feature_statistics
     from transfer.heads.fitting import refit_head
 
@@ -131,4 +163,5 @@ def refit(
     model = _built(head, fit, both, statistics, len(features.class_names))
     with progress("refit", epochs, "epochs") as update:
         refit_head(model, both.features, both.labels, fit, epochs, lambda epoch, _: update(epoch))
+    divide_logits(model, temperature)
     return model

@@ -36,7 +36,7 @@ def model_of(value):
 def save(tmp_path, monkeypatch):
     """Saves a head as the stage does, but for the backbone and the picture."""
 
-    def export(setup, features, cuts, head, path, members):
+    def export(setup, features, new, head, path, members):
         save_classifier(head, CARD, path, members)
 
     monkeypatch.setattr(saving, "export", export)
@@ -52,7 +52,9 @@ def save(tmp_path, monkeypatch):
         out_of_fold = saving.OutOfFold(
             np.array(["a", "b"], object), np.array([0, 1]), np.array([0, 1]), np.eye(2) * value
         )
-        new = saving.NewHead(model, ("top",), scores, {}, 0.0, model, fitted, out_of_fold)
+        new = saving.NewHead(
+            model, ("top",), scores, {}, 0.0, model, fitted, out_of_fold=out_of_fold
+        )
         return saving.save(setup, FEATURES, new)
 
     return save

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    log_loss,
+    top_k_accuracy_score,
+)
 
 from transfer.metrics import calibration_error, evaluate, most_confused, standard_error
 
@@ -64,6 +69,10 @@ def test_agrees_with_scikit_learn_and_plain_counting(case):
     exact /= exact.sum(axis=1, keepdims=True)
 
     assert result.accuracy == pytest.approx(accuracy_score(labels, predicted))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that classes were predicted which nothing is of
+        balanced = balanced_accuracy_score(labels, predicted)
+    assert result.balanced_accuracy == pytest.approx(balanced)
     assert result.loss == pytest.approx(log_loss(labels, exact, labels=range(len(names))), abs=1e-5)
     if len(names) < 6:
         assert result.top5 is None

@@ -88,6 +88,17 @@ def _hidden_layers(
     yield keras.layers.Activation(options.activation, name=f"activation_{number}")
 
 
+def divide_logits(head: "keras.Model", temperature: float) -> None:
+    """Divides the logits of a head by a temperature, in its last weights: no layer more, as exact.
+
+    Args:
+        head: From `build_head` or `build_linear_head`.
+        temperature: Above 0; 1 changes nothing.
+    """
+    logits = head.get_layer("logits")
+    logits.set_weights([weight / temperature for weight in logits.get_weights()])
+
+
 def check_head(options: HeadOptions, num_classes: int) -> None:
     """Checks that a head can be built.
 

@@ -1,0 +1,1 @@
+"""What an evaluation shows: tables, pictures, and thresholds chosen on other images."""
