@@ -1,6 +1,5 @@
 """The prediction stage: a saved classifier over images, folders or patterns."""
 
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -8,23 +7,22 @@ from pathlib import Path
 
 from pipelines.bad_images import check_heads, refusal
 from pipelines.classifiers import open_classifier
+from pipelines.exports import WORTH_STARTING_KERAS, stand_in
 from pipelines.given_images import given_images
 from pipelines.models import CLASSIFIER, FINETUNED, read_finetuned, read_head
 from pipelines.predicting.entries import SUFFIXES, entries_of
 from pipelines.predicting.growing import GrowingFile, growing_file
 from pipelines.predicting.keys import key_of
 from pipelines.predicting.table import MOST_ROWS, Table
-from pipelines.progress import estimate, progress
+from pipelines.progress import Speed, estimate, progress
 from pipelines.scoring import Classifier, Scored, as_seen_by, rank
 from pipelines.setup import Setup
 from pipelines.terminal import complain
+from transfer.classifier import ClassifierCard
 from transfer.errors import InputError
 from transfer.images.decoding import BadImage
 from transfer.images.imageset import ImageSet
 from transfer.names import shown
-
-SAYS_SPEED = 500
-"""Images from which on it is said how many were classified in a second."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +60,15 @@ def run(stage: PredictStage) -> int:
             f"--output expects a .csv, .json or .jsonl file for {len(images):,} images, received "
             f"none; a table is for {MOST_ROWS:,} at most"
         )
-    model = stage.model or default_model(stage.setup.run_folder)
     skip = stage.setup.data.bad_images == "skip"
     if not skip:
         check_heads(images)
-    classifier, card = open_classifier(model, stage.setup.engine, _say)
+    model, classifier, card = _opened(stage, len(images))
     images = as_seen_by(card, images)
-    started = time.monotonic()
+    speed = Speed()
     with _results(stage, model, images) as results:
-        first = results.stop
-        for scored in _scored(classifier, images, first):
+        for scored in _scored(classifier, images, results.stop):
+            speed.note(scored.stop)
             if scored.bad and not skip:
                 raise refusal(images, scored.stop, scored.bad)
             ids = images.ids[scored.rows]
@@ -79,8 +76,7 @@ def run(stage: PredictStage) -> int:
         count = _left_over(images, results.bad)
         results.finish()
     if stage.output:
-        speed = _speed(len(images) - first, time.monotonic() - started)
-        print(f"predict: {count:,} images{speed}, in {shown(str(stage.output))}")
+        print(f"predict: {count:,} images{speed.in_words()}, in {shown(str(stage.output))}")
     return count
 
 
@@ -91,6 +87,21 @@ def _check(stage: PredictStage) -> None:
         raise InputError(f"--output expects the name of a file, received a folder: {stage.output}")
     if stage.top < 1:
         raise InputError(f"--top expects at least 1, received {stage.top}")
+
+
+def _opened(stage: PredictStage, count: int) -> tuple[Path, Classifier, ClassifierCard]:
+    """What classifies so many images, and the path of its file."""
+    engine = stage.setup.engine
+    model = stage.model or default_model(stage.setup.run_folder)
+    quick = None
+    if stage.model is None and engine == "auto" and count < WORTH_STARTING_KERAS:
+        quick = stand_in(model)
+    if quick:
+        try:
+            return quick, *open_classifier(quick, say=_say)
+        except InputError as error:
+            _say(f"{error}; {model.name} takes its place")
+    return model, *open_classifier(model, engine, _say)
 
 
 def _say(text: str) -> None:
@@ -119,13 +130,6 @@ def _scored(classifier: Classifier, images: ImageSet, start: int) -> Iterator[Sc
             yield scored
             update(scored.stop)
             estimated(scored.stop)
-
-
-def _speed(images: int, seconds: float) -> str:
-    """Nothing where so few images ran that the start of the engine counts for more."""
-    return (
-        f" in {seconds:,.1f} s ({images / seconds:,.0f} images/s)" if images >= SAYS_SPEED else ""
-    )
 
 
 def _left_over(images: ImageSet, bad: list[BadImage]) -> int:
