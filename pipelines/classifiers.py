@@ -10,7 +10,13 @@ import numpy as np
 from pipelines.bad_images import bad_rows
 from pipelines.scoring import Classifier, Scored
 from transfer.backend.startup import import_keras
-from transfer.classifier import ClassifierCard, as_probabilities, load_classifier, read_card
+from transfer.classifier import (
+    ClassifierCard,
+    as_probabilities,
+    body_with_features,
+    load_classifier,
+    read_card,
+)
 from transfer.extraction.engines import (
     Engine,
     EngineKind,
@@ -27,7 +33,10 @@ if TYPE_CHECKING:
 
 
 def open_classifier(
-    path: Path, kind: EngineKind = "auto", say: Callable[[str], None] = lambda text: None
+    path: Path,
+    kind: EngineKind = "auto",
+    say: Callable[[str], None] = lambda text: None,
+    with_features: bool = False,
 ) -> tuple[Classifier, ClassifierCard]:
     """Opens a saved classifier to run over images.
 
@@ -35,6 +44,7 @@ def open_classifier(
         path: Of a `.keras` file.
         kind: Which engine.
         say: Told what runs it.
+        with_features: Whether it is to give the features of its last cut as well.
 
     Raises:
         InputError: If there is none.
@@ -42,7 +52,8 @@ def open_classifier(
     read_card(path)  # before Keras is imported
     import_keras()
     model, card = load_classifier(path)
-    return KerasClassifier(model, kind, say), card
+    body = body_with_features(model, card) if with_features else None
+    return KerasClassifier(model, kind, say, body=body), card
 
 
 class KerasClassifier:
@@ -53,6 +64,7 @@ class KerasClassifier:
         kind: Which engine, see `build_engine`; it is built with the first images, and kept.
         say: Told which engine that is.
         engine: One that is there already, for the same model.
+        body: From `body_with_features` of the model, where features are wanted.
 
     Attributes:
         model: As given.
@@ -64,9 +76,10 @@ class KerasClassifier:
         kind: EngineKind = "auto",
         say: Callable[[str], None] = lambda text: None,
         engine: Engine | None = None,
+        body: "keras.Model | None" = None,
     ) -> None:
         self.model = model
-        self._body = model.get_layer("body")
+        self._body = body or model.get_layer("body")
         self._kind: EngineKind = kind
         self._say = say
         self._engine = engine
@@ -85,13 +98,14 @@ class KerasClassifier:
         first = next(batches)
         if self._engine is None:
             self._engine = self._built(images, first)
-        for batch, (output,) in self._engine.run(chain([first], batches)):
+        for batch, (output, *features) in self._engine.run(chain([first], batches)):
             good = ~np.isin(batch.rows, list(bad_rows(images, batch)))
             yield Scored(
                 batch.rows[good],
                 as_probabilities(output[good]),
                 batch.bad,
                 int(batch.rows[-1]) + 1,
+                features[0][good] if features else None,
             )
 
     def _built(self, images: ImageSet, first: Batch) -> Engine:

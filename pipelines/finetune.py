@@ -97,7 +97,7 @@ def run(stage: FinetuneStage) -> dict:
     seconds = time.monotonic() - started
     options = asdict(stage) | {"setup": None}
     result = report.result_of(judged, head, unfrozen, inputs, options, seconds)
-    save(folder, classifier, card, trainings, judged, result)
+    save(folder, classifier, card, trainings, judged, result, images)
     checkpoints.remove()
     report.say(judged, result, folder)
     report.save_history(judged, folder / "finetune-history.csv")

@@ -10,7 +10,7 @@ from cache import FeatureFile
 from pipelines import features as features_stage
 from pipelines.heads import choosing
 from pipelines.heads.saving import NewHead, save
-from pipelines.heads.training import read_training_data, refit, score, train
+from pipelines.heads.training import predict_samples, read_training_data, refit, score, train
 from pipelines.progress import waiting
 from pipelines.runs import check_replaced, remember
 from pipelines.setup import Setup
@@ -87,13 +87,14 @@ def _trained(stage: HeadStage, features: FeatureFile) -> NewHead:
     model, fitted = train(data, stage.head, stage.fit)
     seconds = time.monotonic() - started
     scores = score(model, data.val, features.class_names, "val")
+    said = predict_samples(model, data.val)
     if stage.refit:
         del data
         epochs = fitted.best_epoch + 1
         model = refit(stage.setup, features, stage.use_cuts, stage.head, stage.fit, epochs)
     notes = notes_of(fitted, stage.head, stage.fit, stage.refit)
     cuts = stage.use_cuts or features.cuts
-    return NewHead(model, cuts, scores, notes, seconds, fitted=fitted)
+    return NewHead(model, cuts, scores, notes, seconds, fitted=fitted, said=said)
 
 
 def notes_of(fitted: Fitted, head: HeadOptions, fit: FitOptions, refitted: bool) -> dict[str, Any]:

@@ -28,6 +28,8 @@ TRAINING_HEAD = "head-of-training-images.keras"
 OUT_OF_FOLD = "oof.npz"
 """In the classifier, where its head was cross-validated: what was said of images not seen, with
 arrays head_id, ids, labels, folds and probabilities."""
+KNOWLEDGE = "knowledge.npz"
+"""In either model: the images that it knows, see `transfer.knowing.knowledge`."""
 FINETUNE_RESULT = "finetune.json"
 """In the fine-tuned model: its scores, and the id of the head that it began with."""
 

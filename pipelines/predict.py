@@ -9,8 +9,9 @@ from pathlib import Path
 from pipelines.bad_images import check_heads, refusal
 from pipelines.classifiers import open_classifier
 from pipelines.given_images import given_images
+from pipelines.knowing import nearest_ids, read_knowledge
 from pipelines.models import CLASSIFIER, FINETUNED, read_finetuned, read_head
-from pipelines.predicting.entries import SUFFIXES, entries_of
+from pipelines.predicting.entries import SUFFIXES, add_verdicts, entries_of
 from pipelines.predicting.growing import GrowingFile, growing_file
 from pipelines.predicting.keys import key_of
 from pipelines.predicting.table import MOST_ROWS, Table
@@ -21,6 +22,7 @@ from pipelines.terminal import complain
 from transfer.errors import InputError
 from transfer.images.decoding import BadImage
 from transfer.images.imageset import ImageSet
+from transfer.knowing.knowledge import Knowledge
 from transfer.names import shown
 
 SAYS_SPEED = 500
@@ -44,6 +46,9 @@ class PredictStage:
     output: Path | None = None
     """A .csv, .json or .jsonl (one object a line) file for the predictions, written as they come
     and gone on with where the same command was stopped; by default a table on the terminal."""
+    explain: Path | None = None
+    """A folder for a picture of each image: what in it speaks for the class, and the training
+    images nearest to it."""
 
 
 def run(stage: PredictStage) -> int:
@@ -66,7 +71,8 @@ def run(stage: PredictStage) -> int:
     skip = stage.setup.data.bad_images == "skip"
     if not skip:
         check_heads(images)
-    classifier, card = open_classifier(model, stage.setup.engine, _say)
+    knowledge = _knowledge(model)
+    classifier, card = open_classifier(model, stage.setup.engine, _say, knowledge is not None)
     images = as_seen_by(card, images)
     started = time.monotonic()
     with _results(stage, model, images) as results:
@@ -75,12 +81,21 @@ def run(stage: PredictStage) -> int:
             if scored.bad and not skip:
                 raise refusal(images, scored.stop, scored.bad)
             ids = images.ids[scored.rows]
-            results.add(entries_of(ids, scored.probabilities, card.class_names, stage.top), scored)
+            entries = entries_of(ids, scored.probabilities, card.class_names, stage.top)
+            if knowledge is not None and scored.features is not None:
+                verdicts = knowledge.judge(scored.probabilities, scored.features)
+                add_verdicts(entries, verdicts.strangeness, nearest_ids(knowledge, verdicts))
+            results.add(entries, scored)
         count = _left_over(images, results.bad)
         results.finish()
     if stage.output:
         speed = _speed(len(images) - first, time.monotonic() - started)
         print(f"predict: {count:,} images{speed}, in {shown(str(stage.output))}")
+    if stage.explain:
+        from pipelines.explaining import explain_images
+
+        drawn = explain_images(stage.setup, model, images, stage.explain)
+        print(f"predict: {drawn:,} pictures, in {shown(str(stage.explain))}")
     return count
 
 
@@ -89,12 +104,25 @@ def _check(stage: PredictStage) -> None:
         raise InputError(f"--output expects a .csv, .json or .jsonl file, received {stage.output}")
     if stage.output and stage.output.is_dir():
         raise InputError(f"--output expects the name of a file, received a folder: {stage.output}")
+    if stage.explain and stage.explain.is_file():
+        raise InputError(f"--explain expects a folder, received a file: {stage.explain}")
     if stage.top < 1:
         raise InputError(f"--top expects at least 1, received {stage.top}")
 
 
 def _say(text: str) -> None:
     print(f"predict: {text}", flush=True)
+
+
+def _knowledge(model: Path) -> Knowledge | None:
+    """What the classifier knows, if its file says that."""
+    knowledge = read_knowledge(model)
+    if knowledge is None:
+        _say(
+            f"{shown(str(model))} does not say what it knows, so neither does the table which "
+            "images are unknown; train the head again for that"
+        )
+    return knowledge
 
 
 def _results(

@@ -15,7 +15,7 @@ from pipelines import features as features_stage
 from pipelines.head import HeadStage, notes_of
 from pipelines.heads import choosing
 from pipelines.heads.saving import NewHead, save
-from pipelines.heads.training import refit, score, train
+from pipelines.heads.training import predict_samples, refit, score, train
 from pipelines.machine.parallel import in_parallel
 from pipelines.recipes import fill
 from pipelines.results import write_json
@@ -307,12 +307,14 @@ def _save(
     with features_stage.open_features(setup, again=True) as features:
         data = load_fold(group, replace(plan, folds=1), 0)
         scores = score(model, data.val, features.class_names, "val")
+        said = predict_samples(model, data.val)
         del data
         forget_folds()
         if stage.refit:
             model = refit(setup, features, cuts, head, fit, fitted.best_epoch + 1)
         notes = notes_of(fitted, head, fit, stage.refit)
-        new = NewHead(model, cuts or features.cuts, scores, notes, seconds, fitted=fitted)
+        seen = cuts or features.cuts
+        new = NewHead(model, seen, scores, notes, seconds, fitted=fitted, said=said)
         saved = save(setup, features, new)
         remember(HeadStage(setup, head, fit, cuts, stage.refit), "head")
         print(

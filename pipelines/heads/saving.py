@@ -11,7 +11,16 @@ import numpy as np
 
 from cache import FeatureFile
 from cache.durable import whole_file
-from pipelines.models import CLASSIFIER, HEAD_MODEL, HEAD_RESULT, OUT_OF_FOLD, TRAINING_HEAD
+from pipelines.features import split_of
+from pipelines.knowing import knowledge_of
+from pipelines.models import (
+    CLASSIFIER,
+    HEAD_MODEL,
+    HEAD_RESULT,
+    KNOWLEDGE,
+    OUT_OF_FOLD,
+    TRAINING_HEAD,
+)
 from pipelines.progress import waiting
 from pipelines.results import as_json, write_json
 from pipelines.setup import Setup
@@ -21,6 +30,7 @@ from transfer.images.sources import how_split
 if TYPE_CHECKING:
     import keras
 
+    from transfer.knowing.knowledge import Knowledge
     from transfer.metrics import Evaluation
 
 
@@ -60,6 +70,8 @@ class NewHead:
         training: The same head fitted to the training images alone, if `model` has seen others.
         fitted: How it was trained, if by steps.
         out_of_fold: What it said of images it had not seen, if it was cross-validated.
+        said: `(validation images, classes)` probabilities, if it was trained by steps: of the fit
+            to training images.
     """
 
     model: "keras.Model"
@@ -70,6 +82,7 @@ class NewHead:
     training: "keras.Model | None" = None
     fitted: Fitted | None = None
     out_of_fold: OutOfFold | None = None
+    said: np.ndarray | None = None
 
 
 def save(setup: Setup, features: FeatureFile, new: NewHead) -> dict[str, Any]:
@@ -88,6 +101,9 @@ def save(setup: Setup, features: FeatureFile, new: NewHead) -> dict[str, Any]:
         members[TRAINING_HEAD] = _as_bytes(_without_optimizer(new.training))
     if new.out_of_fold is not None:
         members[OUT_OF_FOLD] = _as_npz(result["id"], new.out_of_fold)
+    knowledge = _knowledge(setup, features, new)
+    if knowledge is not None:
+        members[KNOWLEDGE] = knowledge.to_bytes()
     folder = setup.run_folder
     folder.mkdir(parents=True, exist_ok=True)
     export(setup, features, new.cuts, head, folder / CLASSIFIER, members)
@@ -96,6 +112,22 @@ def save(setup: Setup, features: FeatureFile, new: NewHead) -> dict[str, Any]:
     write_json(folder / HEAD_RESULT, result)
     _show_history(folder, new.fitted)
     return result
+
+
+def _knowledge(setup: Setup, features: FeatureFile, new: NewHead) -> "Knowledge | None":
+    """What images of known classes look like to the head; None where it judged none."""
+    split = split_of(features, setup.data)
+    if new.out_of_fold is not None:
+        rows = {id: row for row, id in enumerate(features.ids)}
+        judges = np.array([rows[id] for id in new.out_of_fold.ids])
+        said = new.out_of_fold.probabilities
+    elif new.said is not None:
+        judges, said = np.flatnonzero(split == "val"), new.said
+    else:
+        return None
+    learned = split != "test" if new.notes["refitted"] else split == "train"
+    with waiting("looking at known images"):
+        return knowledge_of(features, new.cuts[-1], np.flatnonzero(learned), judges, said)
 
 
 def _replace(path: Path, content: bytes | None) -> None:
