@@ -30,7 +30,11 @@ def test_panels_are_image_evidence_and_what_is_near(svg, figures, heat):
     near = [("cats/$1$.jpg", GREY[:30]), ("cats/gone.jpg", None)]
     assert plot_explanation(GREY, heat, "cat 93%, unknown", near, svg) == svg
     said = texts(svg)
-    panels = ["cat 93%, unknown", *["what speaks for it"] * (heat is not None), "near: cats/$1$.jpg"]
+    panels = [
+        "cat 93%, unknown",
+        *["what speaks for it"] * (heat is not None),
+        "near: cats/$1$.jpg",
+    ]
     assert [axes.get_title() for axes in figures[0].axes] == panels
     assert {*panels, "near, but not at hand: cats/gone.jpg"} <= set(said)
     assert np.array_equal(figures[0].axes[-1].images[0].get_array(), GREY[:30])
