@@ -128,11 +128,3 @@ def read_knowledge(path: Path) -> Knowledge | None:
 def nearest_ids(knowledge: Knowledge, verdicts: Verdicts) -> list[list[str]]:
     """The ids of the nearest images, of each image."""
     return [[str(id) for id in knowledge.ids[rows]] for rows in verdicts.nearest]
-
-
-def describe(knowledge: Knowledge) -> str:
-    """How it was set, in words."""
-    return (
-        f"{len(knowledge.ids):,} training images to compare with, and a threshold that 95 % of "
-        f"{knowledge.judges:,} known images pass"
-    )
