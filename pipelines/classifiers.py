@@ -11,7 +11,13 @@ import numpy as np
 from pipelines.bad_images import bad_rows
 from pipelines.scoring import Classifier, Scored
 from transfer.backend.startup import import_keras
-from transfer.classifier import ClassifierCard, as_probabilities, load_classifier, read_card
+from transfer.classifier import (
+    ClassifierCard,
+    as_probabilities,
+    body_with_features,
+    load_classifier,
+    read_card,
+)
 from transfer.errors import InputError
 from transfer.exporting.formats import format_of
 from transfer.exporting.runtimes import ExportedModel, is_exported, open_model
@@ -33,7 +39,10 @@ if TYPE_CHECKING:
 
 
 def open_classifier(
-    path: Path, kind: EngineKind = "auto", say: Callable[[str], None] = lambda text: None
+    path: Path,
+    kind: EngineKind = "auto",
+    say: Callable[[str], None] = lambda text: None,
+    with_features: bool = False,
 ) -> tuple[Classifier, ClassifierCard]:
     """Opens a saved classifier to run over images.
 
@@ -41,6 +50,7 @@ def open_classifier(
         path: Of a `.keras` file, or of what `transfer export` made of one.
         kind: Which engine runs a `.keras` file.
         say: Told what runs it.
+        with_features: Whether it is to give the features of its last cut as well.
 
     Raises:
         InputError: If there is none, or it cannot be run.
@@ -57,7 +67,8 @@ def open_classifier(
     read_card(path)  # before Keras is imported
     import_keras()
     model, card = load_classifier(path)
-    return KerasClassifier(model, kind, say), card
+    body = body_with_features(model, card) if with_features else None
+    return KerasClassifier(model, kind, say, body=body), card
 
 
 _AT_ONCE = 32
@@ -72,6 +83,7 @@ class KerasClassifier:
         kind: Which engine, see `build_engine`; it is built with the first images, and kept.
         say: Told which engine that is.
         engine: One that is there already, for the same model.
+        body: From `body_with_features` of the model, where features are wanted.
 
     Attributes:
         model: As given.
@@ -83,9 +95,10 @@ class KerasClassifier:
         kind: EngineKind = "auto",
         say: Callable[[str], None] = lambda text: None,
         engine: Engine | None = None,
+        body: "keras.Model | None" = None,
     ) -> None:
         self.model = model
-        self._body = model.get_layer("body")
+        self._body = body or model.get_layer("body")
         self._kind: EngineKind = kind
         self._say = say
         self._engine = engine
@@ -104,13 +117,14 @@ class KerasClassifier:
         first = next(batches)
         if self._engine is None:
             self._engine = self._built(images, first)
-        for batch, (output,) in self._engine.run(chain([first], batches)):
+        for batch, (output, *features) in self._engine.run(chain([first], batches)):
             good = ~np.isin(batch.rows, list(bad_rows(images, batch)))
             yield Scored(
                 batch.rows[good],
                 as_probabilities(output[good]),
                 batch.bad,
                 int(batch.rows[-1]) + 1,
+                features[0][good] if features else None,
             )
 
     def _built(self, images: ImageSet, first: Batch) -> Engine:

@@ -25,6 +25,8 @@ HEAD_MODEL = "head.keras"
 """In the classifier: the head alone, from features to probabilities."""
 TRAINING_HEAD = "head-of-training-images.keras"
 """In the classifier, where its head has seen validation images: the same head without them."""
+KNOWLEDGE = "knowledge.npz"
+"""In either model: the images that it knows, see `transfer.knowing.knowledge`."""
 FINETUNE_RESULT = "finetune.json"
 """In the fine-tuned model: its scores, and the id of the head that it began with."""
 

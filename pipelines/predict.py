@@ -9,8 +9,9 @@ from pipelines.bad_images import check_heads, refusal
 from pipelines.classifiers import open_classifier
 from pipelines.exports import WORTH_STARTING_KERAS, stand_in
 from pipelines.given_images import given_images
+from pipelines.knowing import nearest_ids, read_knowledge
 from pipelines.models import CLASSIFIER, FINETUNED, read_finetuned, read_head
-from pipelines.predicting.entries import SUFFIXES, entries_of
+from pipelines.predicting.entries import SUFFIXES, add_verdicts, entries_of
 from pipelines.predicting.growing import GrowingFile, growing_file
 from pipelines.predicting.keys import key_of
 from pipelines.predicting.table import MOST_ROWS, Table
@@ -22,6 +23,7 @@ from transfer.classifier import ClassifierCard
 from transfer.errors import InputError
 from transfer.images.decoding import BadImage
 from transfer.images.imageset import ImageSet
+from transfer.knowing.knowledge import Knowledge
 from transfer.names import shown
 
 
@@ -42,6 +44,9 @@ class PredictStage:
     output: Path | None = None
     """A .csv, .json or .jsonl (one object a line) file for the predictions, written as they come
     and gone on with where the same command was stopped; by default a table on the terminal."""
+    explain: Path | None = None
+    """A folder for a picture of each image: what in it speaks for the class, and the training
+    images nearest to it."""
 
 
 def run(stage: PredictStage) -> int:
@@ -63,20 +68,31 @@ def run(stage: PredictStage) -> int:
     skip = stage.setup.data.bad_images == "skip"
     if not skip:
         check_heads(images)
-    model, classifier, card = _opened(stage, len(images))
+    model = stage.model or default_model(stage.setup.run_folder)
+    knowledge = _knowledge(model)
+    running, classifier, card = _opened(stage, model, len(images), knowledge is not None)
     images = as_seen_by(card, images)
     speed = Speed()
-    with _results(stage, model, images) as results:
+    with _results(stage, running, images) as results:
         for scored in _scored(classifier, images, results.stop):
             speed.note(scored.stop)
             if scored.bad and not skip:
                 raise refusal(images, scored.stop, scored.bad)
             ids = images.ids[scored.rows]
-            results.add(entries_of(ids, scored.probabilities, card.class_names, stage.top), scored)
+            entries = entries_of(ids, scored.probabilities, card.class_names, stage.top)
+            if knowledge is not None and scored.features is not None:
+                verdicts = knowledge.judge(scored.probabilities, scored.features)
+                add_verdicts(entries, verdicts.strangeness, nearest_ids(knowledge, verdicts))
+            results.add(entries, scored)
         count = _left_over(images, results.bad)
         results.finish()
     if stage.output:
         print(f"predict: {count:,} images{speed.in_words()}, in {shown(str(stage.output))}")
+    if stage.explain:
+        from pipelines.explaining import explain_images
+
+        drawn = explain_images(stage.setup, model, images, stage.explain)
+        print(f"predict: {drawn:,} pictures, in {shown(str(stage.explain))}")
     return count
 
 
@@ -85,27 +101,41 @@ def _check(stage: PredictStage) -> None:
         raise InputError(f"--output expects a .csv, .json or .jsonl file, received {stage.output}")
     if stage.output and stage.output.is_dir():
         raise InputError(f"--output expects the name of a file, received a folder: {stage.output}")
+    if stage.explain and stage.explain.is_file():
+        raise InputError(f"--explain expects a folder, received a file: {stage.explain}")
     if stage.top < 1:
         raise InputError(f"--top expects at least 1, received {stage.top}")
 
 
-def _opened(stage: PredictStage, count: int) -> tuple[Path, Classifier, ClassifierCard]:
-    """What classifies so many images, and the path of its file."""
+def _opened(
+    stage: PredictStage, model: Path, count: int, with_features: bool
+) -> tuple[Path, Classifier, ClassifierCard]:
+    """What classifies so many images, and the path of its file: the model's, or an export's."""
     engine = stage.setup.engine
-    model = stage.model or default_model(stage.setup.run_folder)
     quick = None
     if stage.model is None and engine == "auto" and count < WORTH_STARTING_KERAS:
         quick = stand_in(model)
     if quick:
         try:
-            return quick, *open_classifier(quick, say=_say)
+            return quick, *open_classifier(quick, say=_say, with_features=with_features)
         except InputError as error:
             _say(f"{error}; {model.name} takes its place")
-    return model, *open_classifier(model, engine, _say)
+    return model, *open_classifier(model, engine, _say, with_features)
 
 
 def _say(text: str) -> None:
     print(f"predict: {text}", flush=True)
+
+
+def _knowledge(model: Path) -> Knowledge | None:
+    """What the classifier knows, if its file says that."""
+    knowledge = read_knowledge(model)
+    if knowledge is None:
+        _say(
+            f"{shown(str(model))} does not say what it knows, so neither does the table which "
+            "images are unknown; train the head again for that"
+        )
+    return knowledge
 
 
 def _results(

@@ -37,12 +37,15 @@ class Scored:
         probabilities: `(count, num_classes)` float32 of each, two columns for a sigmoid.
         bad: The images that could not.
         stop: One past the last row that was looked at.
+        features: `(count, channels)` float32 of each, see `body_with_features`, where they were
+            asked for.
     """
 
     rows: np.ndarray
     probabilities: np.ndarray
     bad: tuple[BadImage, ...]
     stop: int
+    features: np.ndarray | None = None
 
 
 class Classifier(Protocol):

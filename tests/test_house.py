@@ -28,6 +28,8 @@ ARROWS = {
     "transfer.heads": "errors machine backend metrics",
     "transfer.choosing": "errors metrics backend heads",
     "transfer.classifier": "errors machine backbones",
+    "transfer.knowing": "",
+    "transfer.explaining": "errors backbones classifier",
     "transfer.finetuning": "errors metrics machine backend images backbones heads",
     "transfer.extraction": "errors backend images backbones",
     "transfer.exporting": "errors machine backend images backbones metrics classifier extraction",

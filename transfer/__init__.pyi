@@ -1,8 +1,10 @@
 from . import backbones as backbones
+from . import explaining as explaining
 from . import extraction as extraction
 from . import finetuning as finetuning
 from . import heads as heads
 from . import images as images
+from . import knowing as knowing
 from . import pictures as pictures
 from .backbones.body import feature_body as feature_body
 from .backbones.building import build_backbone as build_backbone
@@ -18,6 +20,7 @@ from .classifier import build_classifier as build_classifier
 from .classifier import load_classifier as load_classifier
 from .classifier import save_classifier as save_classifier
 from .errors import InputError as InputError
+from .explaining.evidence import explain as explain
 from .extraction.extraction import build_extractor as build_extractor
 from .extraction.extraction import extract as extract
 from .extraction.keras_engine import KerasEngine as KerasEngine

@@ -76,17 +76,59 @@ def build_classifier(
     backbone.trainable = False
     image_size = options.resolved_image_size()
     pixels = keras.Input((*image_size, 3), name="pixels")
-    join = keras.layers.Concatenate(name="join")
-    probabilities = [
-        head(features[0] if len(features) == 1 else join(features))
-        for features in features_by_view(pixels, backbone, options)
-    ]
-    if len(probabilities) > 1:
-        probabilities = [keras.layers.Average(name="average")(probabilities)]
-    body = keras.Model(pixels, probabilities[0], name="body")
+    by_view = features_by_view(pixels, backbone, options)
+    body = keras.Model(pixels, _probabilities(by_view, head), name="body")
     images = keras.Input((None, None, 3), dtype="uint8", name="images")
     outputs = body(resize_pixels(images, image_size), training=False)
     return keras.Model(images, outputs, name="classifier")
+
+
+def _probabilities(
+    by_view: Sequence[Sequence["keras.KerasTensor"]], head: "keras.Model"
+) -> "keras.KerasTensor":
+    """What the head says of each view's features, one tensor a cut, averaged."""
+    import keras
+
+    join = keras.layers.Concatenate(name="join")
+    said = [head(features[0] if len(features) == 1 else join(features)) for features in by_view]
+    return keras.layers.Average(name="average")(said) if len(said) > 1 else said[0]
+
+
+def body_with_features(classifier: "keras.Model", card: ClassifierCard) -> "keras.Model":
+    """The body of a classifier, which shows the features of its last cut as well.
+
+    Args:
+        classifier: From `build_classifier` or `load_classifier`; weights are shared.
+        card: Its card.
+
+    Returns:
+        Model from float32 `(batch, H, W, 3)` pixels, 0-255 RGB, to `(batch, num_classes)`
+        probabilities, as the classifier's, and `(batch, channels)` float32 features, averaged over
+        views, and over positions where the cut has any.
+    """
+    import keras
+
+    body = classifier.get_layer("body")
+    options = options_of(card)
+    pixels = keras.Input((*card.image_size, 3), name="pixels")
+    by_view = features_by_view(pixels, body.get_layer("backbone"), options)
+    last = [keras.ops.cast(features[-1], "float32") for features in by_view]
+    positions = tuple(range(1, len(last[0].shape) - 1))
+    means = [keras.ops.mean(one, axis=positions) if positions else one for one in last]
+    features = keras.ops.mean(keras.ops.stack(means, axis=1), axis=1)
+    said = _probabilities(by_view, body.get_layer("head"))
+    return keras.Model(pixels, [said, features], name="body_with_features")
+
+
+def options_of(card: ClassifierCard) -> BackboneOptions:
+    """The options that say how a classifier with this card sees images; not of which weights."""
+    return BackboneOptions(
+        card.backbone,
+        image_size=card.image_size[0],
+        cut=card.cuts,
+        pooling=card.pooling,  # type: ignore[arg-type]
+        views=card.views,
+    )
 
 
 def save_classifier(

@@ -90,6 +90,11 @@ class Trainings:
         trained = {id(variable) for variable in head.trainable_variables}
         self._of_head = [id(variable) in trained for variable in self.tuner.variables]
 
+    @property
+    def learned(self) -> np.ndarray:
+        """Increasing row numbers of the images that any fold learns from."""
+        return np.unique(np.concatenate([fold.learning for fold in self._folds]))
+
     def start_of(self, fold: Fold) -> Weights:
         """What a fold's training starts from: the backbone's own weights and the fold's head."""
         if fold.start is None:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.finetuning.judging import Judgement, Trainings
-from pipelines.models import FINETUNE_RESULT, FINETUNED
+from pipelines.knowing import knowledge_of_images
+from pipelines.models import FINETUNE_RESULT, FINETUNED, KNOWLEDGE
 from pipelines.out_of_fold import OUT_OF_FOLD, OutOfFold
+from pipelines.progress import waiting
 from pipelines.results import as_json, write_json
 from transfer.images.imageset import ImageSet
 
@@ -56,5 +58,11 @@ def save(
         OUT_OF_FOLD: said.as_npz(result["head_id"]),
     }
     card = replace(card, temperature=chosen.temperature)
+    with waiting("looking at known images"):
+        knowledge = knowledge_of_images(
+            classifier, card, images, trainings.learned, rows, judged.after
+        )
+    if knowledge is not None:
+        members[KNOWLEDGE] = knowledge.to_bytes()
     save_classifier(classifier, card, folder / FINETUNED, members)
     write_json(folder / FINETUNE_RESULT, result)

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import numpy as np
+
 from cache import FeatureFile
 from cache.durable import whole_file
-from pipelines.models import CLASSIFIER, HEAD_MODEL, HEAD_RESULT, TRAINING_HEAD
+from pipelines.features import split_of
+from pipelines.knowing import knowledge_of
+from pipelines.models import CLASSIFIER, HEAD_MODEL, HEAD_RESULT, KNOWLEDGE, TRAINING_HEAD
 from pipelines.out_of_fold import OUT_OF_FOLD, OutOfFold
 from pipelines.progress import waiting
 from pipelines.results import as_json, write_json
@@ -19,6 +23,7 @@ from transfer.images.sources import how_split
 if TYPE_CHECKING:
     import keras
 
+    from transfer.knowing.knowledge import Knowledge
     from transfer.metrics import Evaluation
 
 
@@ -65,6 +70,9 @@ def save(setup: Setup, features: FeatureFile, new: NewHead) -> dict[str, Any]:
         members[TRAINING_HEAD] = _as_bytes(_without_optimizer(new.training))
     if new.out_of_fold is not None:
         members[OUT_OF_FOLD] = new.out_of_fold.as_npz(result["id"])
+    knowledge = _knowledge(setup, features, new)
+    if knowledge is not None:
+        members[KNOWLEDGE] = knowledge.to_bytes()
     folder = setup.run_folder
     folder.mkdir(parents=True, exist_ok=True)
     export(setup, features, new, head, folder / CLASSIFIER, members)
@@ -73,6 +81,19 @@ def save(setup: Setup, features: FeatureFile, new: NewHead) -> dict[str, Any]:
     write_json(folder / HEAD_RESULT, result)
     _show_history(folder, new.fitted)
     return result
+
+
+def _knowledge(setup: Setup, features: FeatureFile, new: NewHead) -> "Knowledge | None":
+    """What images of known classes look like to the head; None where it judged none."""
+    split = split_of(features, setup.data)
+    if new.out_of_fold is None:
+        return None
+    rows = {id: row for row, id in enumerate(features.ids)}
+    judges = np.array([rows[id] for id in new.out_of_fold.ids])
+    said = new.out_of_fold.probabilities
+    learned = split != "test" if new.notes["refitted"] else split == "train"
+    with waiting("looking at known images"):
+        return knowledge_of(features, new.cuts[-1], np.flatnonzero(learned), judges, said)
 
 
 def _replace(path: Path, content: bytes | None) -> None:

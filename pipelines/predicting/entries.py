@@ -41,11 +41,30 @@ def entries_of(
     ]
 
 
+def add_verdicts(
+    entries: Sequence[Entry], strangeness: np.ndarray, nearest: Sequence[Sequence[str]]
+) -> None:
+    """Adds what a classifier that says when it does not know says.
+
+    Args:
+        entries: From `entries_of`; changed.
+        strangeness: `(images,)`, above 1 for an image that counts as unknown.
+        nearest: Ids of the training images that are nearest to each.
+    """
+    for entry, value, ids in zip(entries, strangeness.tolist(), nearest, strict=True):
+        entry["unknown"] = value > 1
+        entry["strangeness"] = round(value, 4)
+        entry["nearest"] = [readable(id) for id in ids]
+
+
 def columns(entry: Entry) -> dict[str, Any]:
     """An entry as a row of a table, by the names of columns."""
     row = {"image": entry["image"]}
     for rank, one in enumerate(entry["top"], start=1):
         row |= {f"class_{rank}": one["class"], f"probability_{rank}": one["probability"]}
+    if "unknown" in entry:
+        row |= {"unknown": "yes" * entry["unknown"], "strangeness": entry["strangeness"]}
+        row |= {f"nearest_{rank}": id for rank, id in enumerate(entry["nearest"], start=1)}
     return row
 
 

@@ -28,8 +28,16 @@ class Table:
     def finish(self) -> None:
         """Prints the table."""
         ranks = [f"{rank}." for rank in range(1, len(self._entries[0]["top"]) + 1)]
-        rows = [
-            [entry["image"]] + [f"{one['class']} {one['probability']:.4f}" for one in entry["top"]]
-            for entry in self._entries
-        ]
-        print_table(f"{len(rows)} images", ["image", *ranks], rows)
+        more = ["unknown", "nearest training images"] if "unknown" in self._entries[0] else []
+        rows = [_cells(entry) for entry in self._entries]
+        print_table(f"{len(rows)} images", ["image", *ranks, *more], rows)
+
+
+def _cells(entry: Entry) -> list[str]:
+    cells = [entry["image"]]
+    cells += [f"{one['class']} {one['probability']:.4f}" for one in entry["top"]]
+    if "unknown" in entry:
+        strangeness = f"{entry['strangeness']:.2f}"
+        cells += [f"yes, {strangeness}" if entry["unknown"] else strangeness]
+        cells += [", ".join(entry["nearest"])]
+    return cells

@@ -23,6 +23,7 @@ from tests.benchmarks.recipes import recipes
 from tests.benchmarks.start import cold_and_warm, start
 from tests.benchmarks.store import store
 from tests.benchmarks.sweep import default_sweep
+from tests.benchmarks.unknown import unknown
 
 SUBJECTS = {
     "store": store,
@@ -41,6 +42,7 @@ SUBJECTS = {
     "prefix": prefix,
     "panel": panel,
     "tuned": tuned,
+    "unknown": unknown,
 }
 
 

@@ -1,6 +1,6 @@
 """The examples run as a reader runs them, and print what they promise.
 
-Three run in this process, where Keras is loaded already; the one that is for programs without this
+Four run in this process, where Keras is loaded already; the one that is for programs without this
 project runs in a process of its own.
 """
 
@@ -11,6 +11,7 @@ import runpy
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,13 +19,18 @@ from PIL import Image
 from pipelines.cli import main
 from tests.docs.documents import EXAMPLES
 from tests.places import PROJECT
+from transfer.backbones.options import BackboneOptions
+from transfer.choosing.building import build_linear_head
+from transfer.choosing.choice import LinearHead
+from transfer.classifier import ClassifierCard, build_classifier, save_classifier
 
 FOLDER = PROJECT / "docs" / "examples"
 ALONE = FOLDER / "predict_with_keras_alone.py"
 
 
 def test_every_example_is_tested():
-    tested = {"features_in_a_notebook", "sweep_from_python", "own_cut", ALONE.stem}
+    tested = {"features_in_a_notebook", "sweep_from_python", "own_cut", "explain_an_image"}
+    tested.add(ALONE.stem)
     assert {path.stem for path in EXAMPLES} == tested
 
 
@@ -58,6 +64,35 @@ def test_own_cut(capsys):
     assert inner > top > 0.6
     assert re.search(r"^block5c_add: 112 features", said, re.MULTILINE)
     assert re.search(r"^top_relu: 1,280 features", said, re.MULTILINE)
+
+
+def test_explain_an_image(tmp_path, monkeypatch, capsys):
+    classifier = build_classifier(one_layer(), one_weight(), BackboneOptions(image_size=32))
+    card = ClassifierCard(("dark", "red"), "MobileNetV2", (32, 32), ("seen",), "avg")
+    save_classifier(classifier, card, tmp_path / "classifier.keras")
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[4:8, 24:28, 0] = 255
+    Image.fromarray(pixels).save(tmp_path / "red.png")
+    words = ["explain", str(tmp_path / "classifier.keras"), str(tmp_path / "red.png")]
+    monkeypatch.setattr(sys, "argv", words)
+    first, *more = run("explain_an_image", capsys).splitlines()
+    assert re.fullmatch(r"red 0\.\d{4}", first)
+    assert re.fullmatch(r"logit -?\d+\.\d{4}, the mean of 8 x 8 places", more[0])
+    assert more[1:] == ["most at 19% of the height, 81% across"]
+
+
+def one_layer():
+    """Averages of pixels, as a backbone."""
+    pixels = keras.Input((32, 32, 3))
+    seen = keras.layers.AveragePooling2D(4, name="seen")(pixels)
+    return keras.Model(pixels, [seen], name="backbone")
+
+
+def one_weight():
+    """A head that calls red what has some."""
+    kernel = np.array([[-9, 9], [0, 0], [0, 0]], np.float32)
+    mean, variance = np.full(3, -1, np.float32), np.ones(3, np.float32)
+    return build_linear_head(LinearHead("none", mean, variance, kernel, np.zeros(2)), (3,))
 
 
 @pytest.fixture(scope="module")

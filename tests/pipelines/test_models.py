@@ -40,6 +40,7 @@ def save(tmp_path, monkeypatch):
         save_classifier(head, CARD, path, members)
 
     monkeypatch.setattr(saving, "export", export)
+    monkeypatch.setattr(saving, "_knowledge", lambda *_: None)
     monkeypatch.setattr("transfer.pictures.curves.plot_history", lambda *_, **__: None)
     history = {name: [1.0] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
     setup = Setup(DataOptions("digits"), artifacts=tmp_path, run="run")

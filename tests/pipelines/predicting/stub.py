@@ -49,7 +49,7 @@ class StubClassifier:
 
 def in_place_of_others(before: Callable[[int], None]) -> Callable:
     """What stands for `open_classifier`."""
-    return lambda path, kind, say: (StubClassifier(before), CARD)
+    return lambda path, kind, say, *_: (StubClassifier(before), CARD)
 
 
 def _kill_at(row: int) -> Callable[[int], None]:

@@ -1,0 +1,112 @@
+"""Pictures of why images were taken for what they were: evidence, and nearest training images."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.knowing import nearest_ids, read_knowledge
+from pipelines.progress import progress, waiting
+from pipelines.setup import Setup
+from pipelines.terminal import complain
+from transfer.classifier import load_classifier
+from transfer.errors import InputError
+from transfer.explaining.evidence import Explainer, Explanation
+from transfer.images.decoding import BadImage
+from transfer.images.imageset import ImageSet
+from transfer.images.sources import load_as_given
+from transfer.knowing.knowledge import Knowledge
+from transfer.names import readable
+
+
+def explain_images(setup: Setup, model: Path, images: ImageSet, folder: Path) -> int:
+    """Draws a picture of each image.
+
+    Args:
+        setup: Of the run; where the model is one of it, training images are looked for in its data.
+        model: A saved classifier, one that Keras holds.
+        images: As the classifier sees them; those that cannot be decoded get no picture.
+        folder: Where pictures go, named by number and image.
+
+    Returns:
+        How many pictures there are.
+
+    Raises:
+        InputError: If the model is of another kind.
+    """
+    classifier, card = load_classifier(model)
+    explainer, knowledge = Explainer(classifier, card), read_knowledge(model)
+    if explainer.why_not:
+        complain(f"predict: --explain draws no heat: {explainer.why_not}")
+    at_hand = TrainingImages()
+    if knowledge and _is_of_run(model, setup):
+        at_hand = TrainingImages.found(setup, knowledge)
+    from transfer.pictures.explanations import plot_explanation
+
+    drawn = 0
+    with progress("explaining", len(images)) as update:
+        for row, image in images.stream():
+            update(row + 1)
+            if isinstance(image, BadImage):
+                continue
+            explanation = explainer.explain(image)
+            title = _title(card.class_names, explanation)
+            nearest: list[tuple[str, np.ndarray | None]] = []
+            if knowledge:
+                strange, ids = _judged(knowledge, explanation)
+                title += strange
+                nearest = [(id, at_hand.pixels(id)) for id in ids]
+            name = f"{row + 1:05d}-{Path(readable(images.ids[row])).stem}.png"
+            plot_explanation(image, explanation.heat, title, nearest, folder / name)
+            drawn += 1
+    return drawn
+
+
+class TrainingImages:
+    """Training images by their ids, where they are at hand.
+
+    Args:
+        images: Those that may be asked for; None where they are not.
+    """
+
+    def __init__(self, images: ImageSet | None = None) -> None:
+        self._images = images
+        ids: Iterable[str] = () if images is None else images.ids
+        self._rows = {str(id): row for row, id in enumerate(ids)}
+
+    @staticmethod
+    def found(setup: Setup, knowledge: Knowledge) -> "TrainingImages":
+        """Those of a run's data that a classifier compares with."""
+        try:
+            with waiting("listing the training images"):
+                images = load_as_given(setup.data)
+        except (InputError, OSError) as error:
+            complain(f"predict: training images are named, not drawn: {error}")
+            return TrainingImages()
+        # Of an archive that can only be read forward, what is in the set is kept in memory.
+        return TrainingImages(images.subset(np.flatnonzero(np.isin(images.ids, knowledge.ids))))
+
+    def pixels(self, id: str) -> np.ndarray | None:
+        """`(height, width, 3)` uint8 RGB, or None."""
+        if self._images is None or id not in self._rows:
+            return None
+        try:
+            return self._images.read(self._rows[id])
+        except (BadImage, OSError):  # changed since
+            return None
+
+
+def _is_of_run(model: Path, setup: Setup) -> bool:
+    folder = setup.run_folder
+    return folder.exists() and folder.samefile(model.parent)
+
+
+def _title(class_names: tuple[str, ...], explanation: Explanation) -> str:
+    probability = explanation.probabilities[explanation.explained]
+    return f"{class_names[explanation.explained]} {probability:.0%}"
+
+
+def _judged(knowledge: Knowledge, explanation: Explanation) -> tuple[str, list[str]]:
+    verdicts = knowledge.judge(explanation.probabilities[None], explanation.features[None])
+    (ids,) = nearest_ids(knowledge, verdicts)
+    return ", unknown" if verdicts.unknown[0] else "", ids
