@@ -1,7 +1,8 @@
-"""Classifiers that run over images: those that Keras holds, by the engines of extraction."""
+"""Classifiers run over images: Keras's by the engines of extraction, exported ones as they are."""
 
 from collections.abc import Callable, Iterator
-from itertools import chain
+from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ from transfer.classifier import (
     load_classifier,
     read_card,
 )
+from transfer.errors import InputError
+from transfer.exporting.formats import format_of
+from transfer.exporting.runtimes import ExportedModel, is_exported, open_model
 from transfer.extraction.engines import (
     Engine,
     EngineKind,
@@ -24,7 +28,9 @@ from transfer.extraction.engines import (
     default_batch_size,
     in_words,
 )
+from transfer.images.decoding import BadImage
 from transfer.images.imageset import Batch, ImageSet
+from transfer.names import shown
 
 if TYPE_CHECKING:
     import keras
@@ -41,19 +47,32 @@ def open_classifier(
     """Opens a saved classifier to run over images.
 
     Args:
-        path: Of a `.keras` file.
-        kind: Which engine.
+        path: Of a `.keras` file, or of what `transfer export` made of one.
+        kind: Which engine runs a `.keras` file.
         say: Told what runs it.
         with_features: Whether it is to give the features of its last cut as well.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is none, or it cannot be run.
     """
+    if is_exported(path):
+        model = open_model(path)
+        say(f"{format_of(path).runtime} ({shown(str(path))})")
+        return ExportedClassifier(model), model.card
+    if path.is_dir():
+        raise InputError(
+            f"expected the file of a classifier, received the folder {path}; name a file in it, "
+            "such as classifier.keras"
+        )
     read_card(path)  # before Keras is imported
     import_keras()
     model, card = load_classifier(path)
     body = body_with_features(model, card) if with_features else None
     return KerasClassifier(model, kind, say, body=body), card
+
+
+_AT_ONCE = 32
+"""Images whose probabilities are given out together."""
 
 
 class KerasClassifier:
@@ -114,6 +133,34 @@ class KerasClassifier:
         )
         self._say(in_words(engine, "probabilities"))
         return engine
+
+
+class ExportedClassifier:
+    """An exported classifier, run on image by image, each in its own size, in several threads.
+
+    Args:
+        model: From `open_model`.
+    """
+
+    def __init__(self, model: ExportedModel) -> None:
+        self._model = model
+
+    def scored(self, images: ImageSet, start: int = 0) -> Iterator[Scored]:
+        """See `pipelines.scoring.Classifier`."""
+
+        def probabilities(image: np.ndarray) -> np.ndarray:
+            return self._model.predict(image[None])[0]
+
+        stream = images.stream(start, None, self._model.card.image_size, probabilities)
+        with closing(stream):
+            while piece := list(islice(stream, _AT_ONCE)):
+                good = [(row, one) for row, one in piece if not isinstance(one, BadImage)]
+                bad = [one for _, one in piece if isinstance(one, BadImage)]
+                outputs = np.empty((len(good), len(self._model.card.class_names)), np.float32)
+                for index, (_, output) in enumerate(good):
+                    outputs[index] = output
+                rows = np.array([row for row, _ in good], np.int64)
+                yield Scored(rows, outputs, tuple(bad), piece[-1][0] + 1)
 
 
 def keras_engine(model: "keras.Model", images: ImageSet) -> "KerasEngine":

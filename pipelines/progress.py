@@ -60,6 +60,8 @@ def progress(description: str, total: int, unit: str = "images") -> Iterator[Cal
 
 ESTIMATE_AFTER = 5.0
 """Seconds after which the time left is estimated: the first batches are slower."""
+WORTH_TIMING = 200
+"""Images whose speed says something."""
 WORTH_SAYING = 30.0
 """Seconds left that are worth a line."""
 
@@ -95,6 +97,24 @@ def estimate(description: str, total: int, unit: str = "images") -> Callable[[in
                 )
 
     return note
+
+
+class Speed:
+    """Counts images and seconds from the first note on: until then there is more to be done."""
+
+    def __init__(self) -> None:
+        self._notes: list[tuple[float, int]] = []
+
+    def note(self, done: int) -> None:
+        """To be called with the number of images done by now."""
+        self._notes[1:] = [(time.monotonic(), done)]
+
+    def in_words(self) -> str:
+        """The speed; nothing where so few images ran that it says nothing."""
+        if len(self._notes) < 2 or self._notes[1][1] - self._notes[0][1] < WORTH_TIMING:
+            return ""
+        (began, first), (ended, last) = self._notes
+        return f" at {(last - first) / (ended - began):,.0f} images/s"
 
 
 @contextmanager

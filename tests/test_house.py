@@ -31,6 +31,7 @@ ARROWS = {
     "transfer.explaining": "errors backbones classifier",
     "transfer.finetuning": "errors metrics machine backend images backbones heads",
     "transfer.extraction": "errors backend images backbones",
+    "transfer.exporting": "errors machine backend images backbones metrics classifier extraction",
 }
 """Each room of `cache` and `transfer`, and the others that it may import. `pipelines` may import
 them all, and nobody imports it; among its own rooms and files any arrows are good that make no

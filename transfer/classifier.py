@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -161,7 +161,14 @@ def load_classifier(path: Path) -> tuple["keras.Model", ClassifierCard]:
     card = read_card(path)
     import keras
 
-    return keras.models.load_model(path, safe_mode=True, compile=False), card
+    try:
+        return keras.models.load_model(path, safe_mode=True, compile=False), card
+    except Exception as error:  # of many kinds: layers that Keras refuses, weights that lack
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path} holds no model that this Keras can load safely ({type(error).__name__}: "
+            f"{reason}); expected a classifier.keras or finetuned.keras of a run"
+        ) from None
 
 
 def read_card(path: Path) -> ClassifierCard:
@@ -171,7 +178,38 @@ def read_card(path: Path) -> ClassifierCard:
         InputError: If the file is missing or no classifier of ours.
     """
     (text,) = read_members(path, CARD)
-    values: dict = json.loads(text)
+    try:
+        return card_from(json.loads(text), path)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} holds a {CARD} that is no JSON ({error}); train again") from None
+
+
+def card_from(values: object, path: Path) -> ClassifierCard:
+    """A card of what JSON holds.
+
+    Args:
+        values: From `json.loads`, of `asdict` of a card.
+        path: Of the file, for errors.
+
+    Raises:
+        InputError: If fields lack, or are there that only a newer version of this program knows.
+    """
+    known = fields(ClassifierCard)
+    needed = {one.name for one in known if one.default is MISSING}
+    given = set(values) if isinstance(values, dict) else set()
+    if lacking := sorted(needed - given):
+        raise InputError(
+            f"{path} is expected to say its {', '.join(lacking)}, received a file that does not; "
+            "it was not written by this program"
+        )
+    if new := sorted(given - {one.name for one in known}):
+        raise InputError(
+            f"{path} was written by a newer version of this program (it says {', '.join(new)}); "
+            "use that version, or make the file again with this one"
+        )
+    assert isinstance(values, dict)
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     return ClassifierCard(**(values | lists))
 

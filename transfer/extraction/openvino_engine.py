@@ -3,7 +3,6 @@
 The package is optional; nothing here is imported where it is not asked for.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -16,7 +15,7 @@ import numpy as np
 
 from transfer.errors import InputError
 from transfer.extraction.keras_engine import KerasEngine
-from transfer.extraction.packages import import_openvino
+from transfer.extraction.packages import import_openvino, openvino_settings
 from transfer.extraction.quantization import quantized
 from transfer.images.imageset import Batch
 
@@ -121,7 +120,7 @@ class OpenVINOEngine:
         if signature not in self._compiled:
             try:
                 resized = _behind_resizing(self._openvino, self._model, images)
-                model = self._openvino.Core().compile_model(resized, "CPU", _settings())
+                model = self._openvino.Core().compile_model(resized, "CPU", openvino_settings())
             except Exception as error:  # of many kinds, as those of converters
                 raise _not_taken(error) from error
             compiled = _Compiled(model)
@@ -222,14 +221,3 @@ def _behind_resizing(
     pixels.preprocess().convert_element_type(openvino.Type.f32)
     pixels.preprocess().resize(openvino.preprocess.ResizeAlgorithm.RESIZE_LINEAR)
     return steps.build()
-
-
-def _settings() -> dict[str, Any]:
-    settings = {
-        "PERFORMANCE_HINT": "THROUGHPUT",
-        # On processors that have bfloat16 it would be the default, and was slower.
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    # Workers are told their share of the processor in this way, whoever starts them.
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    return settings | ({"INFERENCE_NUM_THREADS": int(threads)} if threads.isdecimal() else {})
