@@ -19,7 +19,7 @@ from pipelines.progress import Speed, estimate, progress
 from pipelines.scoring import Classifier, Scored, as_seen_by, rank
 from pipelines.setup import Setup
 from pipelines.terminal import complain
-from transfer.classifier import ClassifierCard
+from transfer.classifier import ClassifierCard, read_card
 from transfer.errors import InputError
 from transfer.images.decoding import BadImage
 from transfer.images.imageset import ImageSet
@@ -113,7 +113,9 @@ def _opened(
     """What classifies so many images, and the path of its file: the model's, or an export's."""
     engine = stage.setup.engine
     quick = None
-    if stage.model is None and engine == "auto" and count < WORTH_STARTING_KERAS:
+    if stage.explain:
+        read_card(model)  # exported files have no insides to explain
+    elif stage.model is None and engine == "auto" and count < WORTH_STARTING_KERAS:
         quick = stand_in(model)
     if quick:
         try:
@@ -132,8 +134,8 @@ def _knowledge(model: Path) -> Knowledge | None:
     knowledge = read_knowledge(model)
     if knowledge is None:
         _say(
-            f"{shown(str(model))} does not say what it knows, so neither does the table which "
-            "images are unknown; train the head again for that"
+            f"{shown(str(model))} does not say what it knows, so that no image is called unknown: "
+            "it was exported, or saved by an earlier version; name a new classifier with --model"
         )
     return knowledge
 

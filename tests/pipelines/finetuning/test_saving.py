@@ -1,5 +1,6 @@
 """What is saved: weights as far along the way as was chosen, and calibrated; or nothing."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ from scipy.special import softmax
 
 from pipelines.finetuning.saving import save
 from pipelines.knowing import read_knowledge
+from pipelines.out_of_fold import read_out_of_fold
 from tests.transfer.finetuning.small_classifier import image_set, seeded_classifier, tuner_of
 from transfer.classifier import ClassifierCard, body_with_features, load_classifier, read_members
 from transfer.finetuning.interpolation import Step
@@ -27,14 +29,18 @@ def test_weights_lie_on_the_way_and_logits_are_divided(tmp_path, share):
     move = [rng.normal(0, 0.05, value.shape).astype(np.float32) for value in tuner.start]
     step = Step(share, np.zeros(1), np.zeros(1), temperature=2.5)
     after = np.full((12, 2), 0.5)
-    judged = SimpleNamespace(chosen=step, move=move, rows=np.arange(24, 36), after=after)
+    rows, folds = np.arange(24, 36), np.zeros(12, int)
+    judged = SimpleNamespace(chosen=step, move=move, rows=rows, folds=folds, after=after)
     trainings = SimpleNamespace(tuner=tuner, learned=np.arange(24))
-    save(tmp_path, model, CARD, trainings, judged, {"share": share}, IMAGES)
+    save(tmp_path, model, CARD, trainings, judged, {"head_id": "ab"}, IMAGES)
     saved, card = load_classifier(tmp_path / "finetuned.keras")
     by_hand.set_weights([a + share * b for a, b in zip(by_hand.start, move, strict=True)])
     expected = softmax(np.log(other(PIXELS, training=False)) / 2.5, axis=1)
     np.testing.assert_allclose(saved(PIXELS, training=False), expected, atol=1e-5)
-    assert card == CARD
+    assert card == replace(CARD, temperature=2.5)
+    said = read_out_of_fold(tmp_path / "finetuned.keras")
+    assert said.ids.tolist() == IMAGES.ids[24:].tolist()
+    np.testing.assert_array_equal(said.probabilities, after)
     assert read_members(tmp_path / "finetuned.keras", "finetune.json")
     known = read_knowledge(tmp_path / "finetuned.keras")
     assert known.ids.tolist() == IMAGES.ids[:24].tolist()
