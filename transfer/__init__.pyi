@@ -1,4 +1,5 @@
 from . import backbones as backbones
+from . import exporting as exporting
 from . import extraction as extraction
 from . import finetuning as finetuning
 from . import heads as heads
