@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pipelines.home import PATHS, at_home, with_homes
-from pipelines.stages import STAGES
+from pipelines.stages import STAGES, module_of
 from pipelines.terminal import complain, lasting_streams, warnings_in_a_line
 from transfer.names import shown
 
@@ -71,7 +71,7 @@ def _run(words: list[str]) -> int:
     try:
         options = parse(words[0], words[1:])
         with warnings_in_a_line(words[0]):
-            import_module(f"pipelines.{words[0]}").run(options)
+            import_module(module_of(words[0])).run(options)
     except (InputError, CacheError) as error:
         complain(f"transfer {words[0]}: {error}")
         return 2
@@ -92,7 +92,7 @@ def _run(words: list[str]) -> int:
 def _usage() -> str:
     from pipelines.recipes import names
 
-    stages = "\n".join(f"  {name:10} {purpose}" for name, (_, purpose) in STAGES.items())
+    stages = "\n".join(f"  {name:11} {purpose}" for name, (_, purpose) in STAGES.items())
     return USAGE.format(stages=stages, recipes=", ".join(names()))
 
 
@@ -107,7 +107,7 @@ def parse(stage: str, words: Sequence[str]) -> object:
     """
     from pipelines.runs import Source, source_of
 
-    options = getattr(import_module(f"pipelines.{stage}"), STAGES[stage][0])
+    options = getattr(import_module(module_of(stage)), STAGES[stage][0])
     default, flags = options(), _flags(words)
     source = source_of(stage, flags) if hasattr(default, "setup") else Source()
     if source.tables:

@@ -8,10 +8,17 @@ STAGES = {
     "finetune": ("FinetuneStage", "unfreeze and train end to end from the head"),
     "evaluate": ("EvaluateStage", "scores and pictures of head and fine-tuned model"),
     "predict": ("PredictStage", "name the classes of images with a saved classifier"),
+    "export": ("ExportStage", "write a classifier for other runtimes, compared with itself"),
+    "bench-model": ("BenchModelStage", "time models of any format side by side on this machine"),
     "structure": ("StructureStage", "sort a flat folder of images into class folders"),
     "backbones": ("BackbonesStage", "list backbones, show the blocks of one and what each costs"),
     "cache": ("CacheStage", "list, show, verify, mend, remove and prune feature files"),
     "doctor": ("DoctorStage", "say what this machine has, and whether the demo can run"),
     "all": ("AllStages", "features, head, fine-tune, evaluate, and a table of them"),
 }
-"""Stage, the dataclass of its options in `pipelines.<stage>`, what it does."""
+"""Stage, the dataclass of its options, what it does."""
+
+
+def module_of(stage: str) -> str:
+    """The module that has a stage's options and its `run`."""
+    return f"pipelines.{stage.replace('-', '_')}"

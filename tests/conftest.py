@@ -5,6 +5,7 @@ from pathlib import Path
 LONGEST = (
     "pipelines/test_all.py",
     "docs/test_commands.py",
+    "transfer/exporting/test_exporter.py",
     "transfer/extraction/test_openvino_engine.py",
     "pipelines/extracting/test_worker_deaths.py",
     "transfer/extraction/test_backends.py",

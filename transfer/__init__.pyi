@@ -1,5 +1,6 @@
 from . import backbones as backbones
 from . import explaining as explaining
+from . import exporting as exporting
 from . import extraction as extraction
 from . import finetuning as finetuning
 from . import heads as heads

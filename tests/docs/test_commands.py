@@ -46,6 +46,8 @@ SMALLER = {
     "finetune": [*FEW_IMAGES, *FEW_LAYERS, "--epochs", "1", "--unfreeze", "2"],
     "backbones": ["--image-size", "32"],
     "evaluate": [*FEW_IMAGES, *FEW_LAYERS, "--no-pictures"],
+    "export": FEW_IMAGES,
+    "bench-model": ["--seconds", "0.01"],
 }
 """What is added to the flags of a stage."""
 KEY = "3f2a"

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from pipelines.recipes import fill, load_recipe, names
-from pipelines.stages import STAGES
+from pipelines.stages import STAGES, module_of
 from transfer.errors import InputError
 
 REQUIRED = {
@@ -19,12 +19,12 @@ REQUIRED = {
     "demo",
 }
 
-WITHOUT_RECIPE = ("structure", "backbones", "cache", "doctor")
+WITHOUT_RECIPE = ("structure", "backbones", "cache", "doctor", "bench-model")
 """Stages that take no recipe."""
 
 
 def stage_of(name):
-    return getattr(importlib.import_module(f"pipelines.{name}"), STAGES[name][0])()
+    return getattr(importlib.import_module(module_of(name)), STAGES[name][0])()
 
 
 def test_all_recipes_are_there():

@@ -180,7 +180,8 @@ def test_the_winner_is_saved_as_the_run_s_head(swept, place):
     assert head["fit"]["learning_rate"] == best["learning_rate"]
     assert (head["best_epoch"], head["epochs"]) == (best["best_epoch"], best["trained"])
     assert head["val_accuracy"] == pytest.approx(best["val_accuracy"], abs=1e-6)
-    assert head["val_loss"] == pytest.approx(best["val_loss"], rel=1e-4)
+    assert head["temperature"] != 1
+    assert head["val_loss"] < best["val_loss"], "calibrated on the same images"
     with (folder / "head-history.csv").open(newline="") as file:
         history = list(csv.DictReader(file))
     assert len(history) == head["epochs"]
@@ -508,8 +509,9 @@ def test_one_leaderboard_over_several_feature_files(place, capsys):
     own.append("--no-pictures")
     said_by("evaluate", *options(place, "entries", *own, *exported, "--split", "val"))
     models = result_of(place, "entries", "evaluation-val.json")["models"]
-    for name in ("head", "classifier"):
-        assert models[name]["accuracy"] == pytest.approx(heads[0]["val_accuracy"], abs=1e-6)
+    for name in ("head", "classifier"):  # calibrated, which moves the mean of several views
+        assert models[name]["accuracy"] == pytest.approx(head["val_accuracy"], abs=1e-6)
+        assert models[name]["accuracy"] == pytest.approx(heads[0]["val_accuracy"], abs=0.05)
 
 
 def test_compiling_for_many_sizes_is_nobody_s_business():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from dataclasses import asdict
 
 import keras
 import numpy as np
@@ -177,6 +178,32 @@ def test_members_travel_in_the_file_and_are_read_without_keras(tmp_path):
     assert read_card(path) == card()
     with pytest.raises(InputError, match=r"no nothing inside"):
         read_members(path, "nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no JSON", "holds a classifier.json that is no JSON"),
+        ("[]", "is expected to say its backbone, class_names, cuts, image_size, pooling"),
+        (json.dumps(asdict(card()) | {"aura": 1}), r"newer version .* \(it says aura\)"),
+    ],
+)
+def test_a_card_of_another_kind_or_version_is_refused_in_a_line(tmp_path, text, said):
+    path = tmp_path / "classifier.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(CARD, text)
+    with pytest.raises(InputError, match=said):
+        read_card(path)
+
+
+def test_code_in_a_file_is_refused_in_a_line_and_not_run(tmp_path):
+    pixels = keras.Input((None, None, 3))
+    model = keras.Model(pixels, keras.layers.Lambda(lambda x: x)(pixels))
+    path = tmp_path / "classifier.keras"
+    save_classifier(model, card(), path)
+    with pytest.raises(InputError, match="that this Keras can load safely") as refused:
+        load_classifier(path)
+    assert "\n" not in str(refused.value)
 
 
 def test_of_two_that_save_at_once_one_wins_whole(tmp_path):

@@ -1,7 +1,8 @@
-"""TensorFlow's SavedModels: reading one, with nothing in it that reaches beyond its network."""
+"""TensorFlow's SavedModels: reading one that is a network alone, and converting one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,8 @@ REACHING_OUT = (
     *("PyFunc", "PyFuncStateless", "EagerPyFunc"),
 )
 """Operations by which a graph of a stranger could touch files or run Python."""
+OPSET = 18
+"""Version of ONNX's operations, the newest that tf2onnx 1.17 knows."""
 
 
 def load_saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -43,3 +46,69 @@ def load_saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
                 )
     loaded = tensorflow.saved_model.load(str(path))
     return lambda images: loaded.serve(images).numpy()
+
+
+def converted_to_litert(path: Path, float16: bool = False) -> bytes:
+    """Converts a SavedModel to what LiteRT reads, of its own operations alone.
+
+    Args:
+        path: The folder.
+        float16: Whether weights are rounded to float16.
+
+    Returns:
+        The content of a `.tflite` file.
+    """
+    import tensorflow
+    from tensorflow import lite
+
+    converter = lite.TFLiteConverter.from_saved_model(str(path))
+    if float16:
+        converter.optimizations = [lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tensorflow.float16]
+    return converter.convert()
+
+
+def quantized_for_litert(path: Path, calibration: Sequence[np.ndarray], exact: str) -> bytes:
+    """Converts a SavedModel to what LiteRT reads, in int8.
+
+    Args:
+        path: The folder.
+        calibration: Images `(height, width, 3)` uint8, such as it will be run on.
+        exact: Part of the names of operations that are left in float32.
+
+    Returns:
+        The content of a `.tflite` file.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+    from tensorflow import lite
+
+    whole = Interpreter(model_content=converted_to_litert(path))
+    names = [tensor["name"] for tensor in whole.get_tensor_details()]
+    converter = lite.TFLiteConverter.from_saved_model(str(path))
+    converter.optimizations = [lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None]] for image in calibration)
+    # The debugger alone lets operations be left out; nothing is debugged.
+    debugger = lite.experimental.QuantizationDebugger(
+        converter=converter,
+        debug_dataset=converter.representative_dataset,
+        debug_options=lite.experimental.QuantizationDebugOptions(
+            denylisted_nodes=[name for name in names if exact in name]
+        ),
+    )
+    return debugger.get_nondebug_quantized_model()
+
+
+def converted_to_onnx(path: Path) -> Any:
+    """Converts the endpoint `serve` of a SavedModel.
+
+    Returns:
+        An `onnx.ModelProto` with the input `images`, all constants inside.
+    """
+    import tensorflow
+    import tf2onnx
+
+    loaded = tensorflow.saved_model.load(str(path))
+    (signature,) = loaded.serve.input_signature[:1]
+    named = tensorflow.TensorSpec(signature.shape, signature.dtype, name="images")
+    model, _ = tf2onnx.convert.from_function(loaded.serve, [named], opset=OPSET)
+    return model

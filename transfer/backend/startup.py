@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from transfer.errors import InputError
@@ -36,17 +38,10 @@ def import_keras() -> None:
     # Workers are told their share of the processor in this way; TensorFlow does not listen to it.
     if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", os.environ["OMP_NUM_THREADS"])
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
+    with without_chatter():
         import keras
 
         keras.backend.backend()
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
     if ours:
         for name, value in SETTINGS.items():
             _setter(name)(value)
@@ -57,6 +52,24 @@ def import_keras() -> None:
             f"stages expect the dtype policy float32, received {policy!r}; call "
             "keras.config.set_dtype_policy('float32') first"
         )
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Closes standard output and standard error to native code, and to Python as well."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    saved = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in saved:
+            os.dup2(nowhere, number)
+        yield
+    finally:
+        for number, copy in saved.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nowhere)
 
 
 def check_settings() -> None:

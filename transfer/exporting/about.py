@@ -25,7 +25,7 @@ class Agreement:
         judged: How many those are.
         accuracy_before: Of the classifier on them, 0-1.
         accuracy_after: Of the exported model on them, 0-1.
-        standard_error: Of `accuracy_before`.
+        standard_error: Of `accuracy_before`, and no less than one image makes.
     """
 
     images: int

@@ -74,7 +74,7 @@ def build_engine(
     if precision == "int8":
         from transfer.extraction.openvino_engine import OpenVINOEngine
 
-        return OpenVINOEngine(body, _calibration(images, body.input_shape[1:3])).tried(first)
+        return OpenVINOEngine(body, calibration_images(images, body.input_shape[1:3])).tried(first)
     if engine == "openvino":
         from transfer.extraction.openvino_engine import OpenVINOEngine
 
@@ -120,8 +120,15 @@ def check_engine(engine: EngineKind, precision: Precision) -> None:
         raise InputError("--precision bfloat16 expects --engine keras or auto, received openvino")
 
 
-def _calibration(images: ImageSet, image_size: tuple[int, int]) -> np.ndarray:
-    """`(count, H, W, 3)` float32: training images from all over the set, the same ones each time.
+def calibration_images(images: ImageSet, image_size: tuple[int, int]) -> np.ndarray:
+    """Training images by which int8 finds the ranges of activations, the same ones each time.
+
+    Args:
+        images: The whole set; they are from all over it.
+        image_size: `(height, width)` in pixels that they are resized to.
+
+    Returns:
+        `(count, height, width, 3)` float32, 0-255.
 
     Raises:
         InputError: If none of them can be decoded.

@@ -1,6 +1,7 @@
 """Post-training quantization of a frozen model to 8-bit integers, by NNCF."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -13,12 +14,17 @@ if TYPE_CHECKING:
     import openvino
 
 
-def quantized(model: "openvino.Model", calibration: np.ndarray) -> "openvino.Model":
+def quantized(
+    model: "openvino.Model",
+    calibration: Sequence[np.ndarray] | np.ndarray,
+    exact: str | None = None,
+) -> "openvino.Model":
     """Quantizes weights and activations.
 
     Args:
-        model: Takes `(1, H, W, 3)` float32.
-        calibration: `(count, H, W, 3)` float32 pixels, such as those it will be run on.
+        model: Takes `(1, H, W, 3)`.
+        calibration: Images `(H, W, 3)` such as those it will be run on, of its dtype.
+        exact: A regular expression for names of operations that are left as they are.
 
     Raises:
         InputError: If the package is not installed.
@@ -26,6 +32,9 @@ def quantized(model: "openvino.Model", calibration: np.ndarray) -> "openvino.Mod
     remedy = "pip install nncf openvino"
     nncf = import_without_reports("nncf", "--precision int8 expects", remedy)
     nncf.set_log_level(logging.ERROR)
-    images = [calibration[index : index + 1] for index in range(len(calibration))]
+    images = [image[None] for image in calibration]
+    ignored = nncf.IgnoredScope(patterns=[exact] if exact else [])
     with redirect_stdout(StringIO()):  # it draws bars, in a pipe too
-        return nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
+        return nncf.quantize(
+            model, nncf.Dataset(images), subset_size=len(images), ignored_scope=ignored
+        )

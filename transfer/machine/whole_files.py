@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
+from shutil import rmtree
 from uuid import uuid4
 
 _WRITING = ".writing-"
@@ -36,11 +37,42 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{_WRITING}{uuid4().hex}-{path.name[-_KEPT:]}")
     try:
         yield temporary
-        with temporary.open("r+b") as file, suppress_errors(*_CANNOT_SYNC):
-            os.fsync(file.fileno())
+        _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_files(folder: Path) -> Iterator[Path]:
+    """Yields a temporary folder, from where files and folders move to `folder` if all went well.
+
+    On an exception it is removed and `folder` is untouched; what had the same name is replaced.
+
+    Args:
+        folder: Is made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{_WRITING}{uuid4().hex}-{folder.name[-_KEPT:]}"
+    _remove_leftovers(folder / folder.name)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        for path in sorted(temporary.iterdir()):
+            target = folder / path.name
+            if target.is_dir():  # which no rename replaces, unless it is empty
+                target.rename(temporary / f"{_WRITING}{path.name}")
+            path.replace(target)
+    finally:
+        rmtree(temporary, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("r+b") as file, suppress_errors(*_CANNOT_SYNC):
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -58,4 +90,4 @@ def _remove_leftovers(path: Path) -> None:
     for temporary in path.parent.glob(f"{_WRITING}*-{escape(path.name[-_KEPT:])}"):
         with suppress(OSError):  # another process may have been as quick
             if time.time() - temporary.stat().st_mtime > _DAY:
-                temporary.unlink()
+                rmtree(temporary) if temporary.is_dir() else temporary.unlink()

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from transfer.machine.whole_files import whole_file
+from transfer.machine.whole_files import whole_file, whole_files
 
 
 def refuse_sync(monkeypatch, number):
@@ -41,3 +41,23 @@ def test_only_leftovers_of_yesterday_are_removed(tmp_path):
     with whole_file(tmp_path / "a") as temporary:
         temporary.touch()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".writing-2-a", ".writing-3-b", "a"]
+
+
+def test_files_and_folders_come_together_and_replace_others(tmp_path):
+    for text in ("old", "new"):
+        with whole_files(tmp_path / "out") as temporary:
+            (temporary / "a").write_text(text)
+            (temporary / "folder").mkdir()
+            (temporary / "folder" / text).touch()
+            assert text == "old" or (tmp_path / "out" / "a").read_text() == "old"
+    found = {path.relative_to(tmp_path / "out").as_posix() for path in tmp_path.rglob("out/**/*")}
+    assert found == {"a", "folder", "folder/new"}
+    assert (tmp_path / "out" / "a").read_text() == "new"
+
+
+def test_files_that_were_refused_leave_nothing(tmp_path):
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(KeyError), whole_files(tmp_path) as temporary:
+        (temporary / "a").write_text("new")
+        raise KeyError
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
