@@ -148,19 +148,21 @@ class ExportedClassifier:
     def scored(self, images: ImageSet, start: int = 0) -> Iterator[Scored]:
         """See `pipelines.scoring.Classifier`."""
 
-        def probabilities(image: np.ndarray) -> np.ndarray:
-            return self._model.predict(image[None])[0]
+        def run(image: np.ndarray) -> np.ndarray:
+            return np.concatenate(self._model.run(image[None]), axis=1)[0]
 
-        stream = images.stream(start, None, self._model.card.image_size, probabilities)
+        count = len(self._model.card.class_names)
+
+        stream = images.stream(start, None, self._model.card.image_size, run)
         with closing(stream):
             while piece := list(islice(stream, _AT_ONCE)):
                 good = [(row, one) for row, one in piece if not isinstance(one, BadImage)]
                 bad = [one for _, one in piece if isinstance(one, BadImage)]
-                outputs = np.empty((len(good), len(self._model.card.class_names)), np.float32)
-                for index, (_, output) in enumerate(good):
-                    outputs[index] = output
                 rows = np.array([row for row, _ in good], np.int64)
-                yield Scored(rows, outputs, tuple(bad), piece[-1][0] + 1)
+                outputs = np.array([output for _, output in good], np.float32)
+                outputs = outputs.reshape(len(good), -1 if good else count)
+                stop = piece[-1][0] + 1
+                yield Scored(rows, outputs[:, :count], tuple(bad), stop, outputs[:, count:])
 
 
 def keras_engine(model: "keras.Model", images: ImageSet) -> "KerasEngine":

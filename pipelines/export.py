@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from pipelines.features import open_features
 from pipelines.finetune import check_trained_on, load_rows_of
+from pipelines.knowing import BESIDE, knowledge_bytes
 from pipelines.models import read_head
 from pipelines.predict import default_model
 from pipelines.results import print_table
@@ -76,7 +77,9 @@ def run(stage: ExportStage) -> "dict[str, Agreement]":
     kept: dict[str, Agreement] = {}
     refused: list[str] = []
     precision = stage.exported_precision
-    with exporter(source, images) as exporting:
+    knowledge = knowledge_bytes(source)
+    beside = {} if knowledge is None else {BESIDE: knowledge}
+    with exporter(source, images, beside) as exporting:
         for name in dict.fromkeys(stage.to):
             print(f"export: {name} {precision} of {source}", flush=True)
             try:

@@ -10,6 +10,7 @@ from pipelines.classifiers import KerasClassifier
 from pipelines.models import KNOWLEDGE
 from transfer.classifier import ClassifierCard, body_with_features, read_members
 from transfer.errors import InputError
+from transfer.exporting.runtimes import is_exported
 from transfer.images.imageset import ImageSet
 from transfer.knowing.knowledge import Knowledge, Verdicts, learn, rows_that_fit
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_JUDGES = 2_000
 """Known images that set the threshold; more would move it by less than a hundredth of them."""
+BESIDE = ".knowledge.npz"
+"""What is added to the name of an exported model."""
 READ = 256
 """Images whose features are read at a time: those that have positions are large."""
 
@@ -117,12 +120,25 @@ def _read(features: FeatureFile, cut: str, rows: np.ndarray) -> np.ndarray:
 
 
 def read_knowledge(path: Path) -> Knowledge | None:
-    """What a saved classifier's file says of the images that it knows; None if nothing."""
+    """What a classifier's file, or one beside an export, says of the images that it knows.
+
+    Returns:
+        None if nothing.
+    """
+    content = knowledge_bytes(path)
+    return None if content is None else Knowledge.from_bytes(content)
+
+
+def knowledge_bytes(path: Path) -> bytes | None:
+    """The same as it is kept."""
+    if is_exported(path):
+        beside = path.with_name(path.name + BESIDE)
+        return beside.read_bytes() if beside.is_file() else None
     try:
         (content,) = read_members(path, KNOWLEDGE)
     except InputError:  # of an earlier version, or another kind of file
         return None
-    return Knowledge.from_bytes(content)
+    return content
 
 
 def nearest_ids(knowledge: Knowledge, verdicts: Verdicts) -> list[list[str]]:

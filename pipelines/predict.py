@@ -69,8 +69,8 @@ def run(stage: PredictStage) -> int:
     if not skip:
         check_heads(images)
     model = stage.model or default_model(stage.setup.run_folder)
-    knowledge = _knowledge(model)
-    running, classifier, card = _opened(stage, model, len(images), knowledge is not None)
+    running, classifier, card = _opened(stage, model, len(images))
+    knowledge = _knowledge(running)
     images = as_seen_by(card, images)
     speed = Speed()
     with _results(stage, running, images) as results:
@@ -108,7 +108,7 @@ def _check(stage: PredictStage) -> None:
 
 
 def _opened(
-    stage: PredictStage, model: Path, count: int, with_features: bool
+    stage: PredictStage, model: Path, count: int
 ) -> tuple[Path, Classifier, ClassifierCard]:
     """What classifies so many images, and the path of its file: the model's, or an export's."""
     engine = stage.setup.engine
@@ -119,10 +119,10 @@ def _opened(
         quick = stand_in(model)
     if quick:
         try:
-            return quick, *open_classifier(quick, say=_say, with_features=with_features)
+            return quick, *open_classifier(quick, say=_say)
         except InputError as error:
             _say(f"{error}; {model.name} takes its place")
-    return model, *open_classifier(model, engine, _say, with_features)
+    return model, *open_classifier(model, engine, _say, read_knowledge(model) is not None)
 
 
 def _say(text: str) -> None:

@@ -22,7 +22,8 @@ def exported(place, trained):
 
 def test_an_exported_run_lies_in_its_folder(exported, trained, place):
     names = {path.name for path in exported.parent.iterdir()}
-    assert names == {"classifier.onnx", "classifier.onnx.json", "use_onnx.py", "use_onnx.md"}
+    files = {"classifier.onnx", "classifier.onnx.json", "classifier.onnx.knowledge.npz"}
+    assert names == {*files, "use_onnx.py", "use_onnx.md"}
     about = json.loads(exported.with_name("classifier.onnx.json").read_text(encoding="utf-8"))
     assert about["classifier"]["class_names"] == ["cat", "dog"]
     found = about["agreement"]
@@ -31,6 +32,20 @@ def test_an_exported_run_lies_in_its_folder(exported, trained, place):
     batch = np.random.default_rng(0).integers(0, 256, (2, 20, 24, 3), np.uint8)
     kept = open_model(trained / "classifier.keras").predict(batch)
     np.testing.assert_allclose(open_model(exported).predict(batch), kept, atol=1e-4)
+
+
+def test_an_exported_file_knows_what_its_classifier_knows(exported, trained, place):
+    images = str(place / "photos" / "cat")
+    said = []
+    for number, model in enumerate((trained / "classifier.keras", exported)):
+        output = place / f"said-{number}.json"
+        words = ["--images", images, "--model", str(model), "--output", str(output)]
+        assert main(["predict", "--artifacts", str(place / "artifacts"), *words]) == 0
+        said.append(json.loads(output.read_text(encoding="utf-8")))
+    for one, other in zip(*said, strict=True):
+        assert one["nearest"] == other["nearest"]
+        assert one["strangeness"] == pytest.approx(other["strangeness"], abs=0.01)
+        assert one["class"] == other["class"]
 
 
 def test_models_are_timed_side_by_side(exported, capsys):

@@ -46,7 +46,10 @@ def made(tmp_path_factory):
     means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(images))
     exported = run / "exported" / "classifier.xml"
     exported.parent.mkdir()
-    keras.Model(images, dense(means)).export(str(exported), format="openvino", verbose=False)
+    second = dense(means)
+    probabilities = keras.ops.concatenate([1 - second, second], axis=1)
+    outputs = {"probabilities": probabilities, "representation": keras.ops.copy(means)}
+    keras.Model(images, outputs).export(str(exported), format="openvino", verbose=False)
     digest = hashlib.sha256(classifier.read_bytes()).hexdigest()
     write_about(About(CARD, "openvino", "float32", digest, AGREED), about_path(exported))
     (folder / "images").mkdir()

@@ -17,14 +17,14 @@ OPSET = 18
 """Version of ONNX's operations, the newest that tf2onnx 1.17 knows."""
 
 
-def load_saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def load_saved_model(path: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Loads the endpoint `serve` of a SavedModel.
 
     Args:
         path: The folder.
 
     Returns:
-        From what the endpoint takes to its output, as an array.
+        From what the endpoint takes to its outputs by name, as arrays.
 
     Raises:
         InputError: If a graph in it touches files or runs Python.
@@ -45,7 +45,7 @@ def load_saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
                     f"{found[0]}; do not use this file"
                 )
     loaded = tensorflow.saved_model.load(str(path))
-    return lambda images: loaded.serve(images).numpy()
+    return lambda images: {name: one.numpy() for name, one in loaded.serve(images).items()}
 
 
 def converted_to_litert(path: Path, float16: bool = False) -> bytes:

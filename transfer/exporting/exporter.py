@@ -1,6 +1,6 @@
 """One classifier to several formats, each compared with it before the file is kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -47,6 +47,7 @@ class Exporter:
         classifier: What is in it.
         card: What it says of itself.
         images: Those that the classifier was made of, with their splits; test images are not read.
+        beside: Content of files that go beside each model, by what is added to its name.
         scratch: A folder for what is not kept.
     """
 
@@ -54,6 +55,7 @@ class Exporter:
     classifier: "keras.Model"
     card: ClassifierCard
     images: ImageSet
+    beside: Mapping[str, bytes]
     scratch: Path
     _compared: ImageSet = field(init=False)
 
@@ -93,6 +95,8 @@ class Exporter:
                 raise InputError(f"{to} {precision} is too far from {self.source}: {reason}")
             write_about(About(self.card, to, precision, self._digest, found), about_path(path))
             write_snippets(of, path.name, temporary)
+            for suffix, content in self.beside.items():
+                path.with_name(path.name + suffix).write_bytes(content)
         return found
 
     def _write(self, of: Format, precision: Precision, path: Path) -> None:
@@ -129,7 +133,7 @@ class Exporter:
 
         folder = self.scratch / "saved"
         with without_chatter():
-            save_graph(self.classifier, folder)
+            save_graph(self.classifier, self.card, folder)
         return folder
 
     @cached_property
@@ -139,12 +143,13 @@ class Exporter:
 
 
 @contextmanager
-def exporter(source: Path, images: ImageSet) -> Iterator[Exporter]:
+def exporter(source: Path, images: ImageSet, beside: Mapping[str, bytes]) -> Iterator[Exporter]:
     """Loads a classifier that is to be exported.
 
     Args:
         source: Its `.keras` file.
         images: Those that it was made of, with their splits.
+        beside: See `Exporter`.
 
     Raises:
         InputError: If there is no classifier, it is of other classes, or Keras does not run on
@@ -165,4 +170,4 @@ def exporter(source: Path, images: ImageSet) -> Iterator[Exporter]:
             f"{', '.join(images.class_names)}; choose a classifier of these images"
         )
     with TemporaryDirectory() as scratch:
-        yield Exporter(source, classifier, card, images, Path(scratch))
+        yield Exporter(source, classifier, card, images, beside, Path(scratch))

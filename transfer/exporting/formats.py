@@ -11,6 +11,9 @@ FormatName = Literal["keras", "savedmodel", "litert", "onnx", "openvino"]
 Precision = Literal["float32", "float16", "int8"]
 """How weights are kept, and for int8 also how most layers compute."""
 
+OUTPUTS = ("probabilities", "representation")
+"""Names of what a model gives. Most converters sort them; programs that take the first, take
+probabilities."""
 RESIZING = "matmul_resizing"
 """In the names of the operations that resize images, in every format."""
 

@@ -2,15 +2,21 @@
 
 import os
 import threading
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from transfer.classifier import ClassifierCard, as_probabilities, load_classifier
+from transfer.classifier import (
+    ClassifierCard,
+    as_probabilities,
+    body_with_features,
+    load_classifier,
+)
 from transfer.errors import InputError
 from transfer.exporting.about import read_about
-from transfer.exporting.formats import FORMATS, Format, format_of
+from transfer.exporting.formats import FORMATS, OUTPUTS, Format, format_of
 from transfer.extraction.packages import import_without_reports, openvino_settings
 from transfer.machine.processors import processors
 
@@ -24,16 +30,21 @@ class ExportedModel(Protocol):
 
     card: ClassifierCard
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities of images; may be called by several threads at once.
+    @abstractmethod
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and features of images; may be called by several threads at once.
 
         Args:
             images: `(batch, height, width, 3)` uint8 RGB, 0-255, of any one size.
 
         Returns:
-            `(batch, classes)` float32; a sigmoid gives two columns.
+            `(batch, classes)` float32, of which a sigmoid gives two columns, and `(batch,
+            channels)` float32, see `body_with_features`.
         """
-        ...
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """The probabilities alone."""
+        return self.run(images)[0]
 
 
 def is_exported(path: Path) -> bool:
@@ -96,7 +107,7 @@ def _threads() -> int:
     return int(told) if told.isdecimal() else processors()
 
 
-class KerasModel:
+class KerasModel(ExportedModel):
     """A `.keras` file, as `load_classifier` gives it; any backend of Keras.
 
     The resizing runs by itself and the network behind it is compiled, once for all sizes.
@@ -111,18 +122,18 @@ class KerasModel:
         self._as_array = keras.ops.convert_to_numpy
         body = model.get_layer("body")
         self._in_front = [layer for layer in model.layers[1:] if layer is not body]
-        self._compiled = inference(body)
+        self._compiled = inference(body_with_features(model, card))
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """As `ExportedModel.predict`."""
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `ExportedModel.run`."""
         pixels: Any = images
         for layer in self._in_front:
             pixels = layer(pixels)
-        (outputs,) = self._compiled(pixels)
-        return as_probabilities(self._as_array(outputs))
+        probabilities, features = map(self._as_array, self._compiled(pixels))
+        return as_probabilities(probabilities), features
 
 
-class OnnxModel:
+class OnnxModel(ExportedModel):
     """A `.onnx` file in ONNX Runtime, on the CPU."""
 
     def __init__(self, path: Path, card: ClassifierCard, onnxruntime: Any) -> None:
@@ -135,46 +146,49 @@ class OnnxModel:
         )
         (self._input,) = (one.name for one in self._session.get_inputs())
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """As `ExportedModel.predict`."""
-        return as_probabilities(self._session.run(None, {self._input: images})[0])
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `ExportedModel.run`."""
+        probabilities, features = self._session.run(OUTPUTS, {self._input: images})
+        return probabilities, features
 
 
-class OpenVINOModel:
+class OpenVINOModel(ExportedModel):
     """An `.xml` file with its `.bin` in OpenVINO, on the CPU; one image a request, many at once."""
 
     def __init__(self, path: Path, card: ClassifierCard, openvino: Any) -> None:
         self.card = card
         self._model = openvino.Core().compile_model(path, "CPU", openvino_settings())
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """As `ExportedModel.predict`."""
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `ExportedModel.run`."""
         count = min(len(images), self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         requests = [self._model.create_infer_request() for _ in range(count)]
-        rows: list[np.ndarray | None] = [None] * len(images)
+        found: list[list[np.ndarray]] = []
         for row in range(len(images) + count):
             request = requests[row % count]
             if row >= count:
                 request.wait()
-                rows[row - count] = request.get_output_tensor(0).data.copy()
+                found.append([request.get_tensor(name).data.copy() for name in OUTPUTS])
             if row < len(images):
                 request.start_async({0: images[row : row + 1]}, share_inputs=True)
-        return as_probabilities(np.concatenate([row for row in rows if row is not None]))
+        probabilities, features = map(np.concatenate, zip(*found, strict=True))
+        return probabilities, features
 
 
-class LiteRTModel:
+class LiteRTModel(ExportedModel):
     """A `.tflite` file in LiteRT, on the CPU; threads take turns."""
 
     def __init__(self, path: Path, card: ClassifierCard, litert: Any) -> None:
         self.card = card
         self._interpreter = litert.Interpreter(str(path), num_threads=_threads())
         self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        named = self._interpreter.get_signature_runner().get_output_details()
+        self._outputs = [named[name]["index"] for name in OUTPUTS]
         self._shape: tuple[int, ...] = ()
         self._turn = threading.Lock()
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """As `ExportedModel.predict`."""
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `ExportedModel.run`."""
         with self._turn:
             if images.shape != self._shape:
                 self._interpreter.resize_tensor_input(self._input, images.shape)
@@ -182,10 +196,11 @@ class LiteRTModel:
                 self._shape = images.shape
             self._interpreter.set_tensor(self._input, images)
             self._interpreter.invoke()
-            return as_probabilities(self._interpreter.get_tensor(self._output))
+            probabilities, features = map(self._interpreter.get_tensor, self._outputs)
+            return probabilities, features
 
 
-class SavedModel:
+class SavedModel(ExportedModel):
     """The folder of a SavedModel in TensorFlow."""
 
     def __init__(self, path: Path, card: ClassifierCard, _: Any) -> None:
@@ -194,9 +209,11 @@ class SavedModel:
         self.card = card
         self._serve = load_saved_model(path)
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """As `ExportedModel.predict`."""
-        return as_probabilities(self._serve(images))
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `ExportedModel.run`."""
+        outputs = self._serve(images)
+        probabilities, features = (outputs[name] for name in OUTPUTS)
+        return probabilities, features
 
 
 _OPENED: dict[str, Any] = {

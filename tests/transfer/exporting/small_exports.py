@@ -67,6 +67,7 @@ def saved_classifier(path, output="sigmoid"):
         "MobileNetV2", "none", image_size=SIZE[0], pooling="none", views=VIEWS
     )
     model = build_classifier(backbone, head, options)
-    card = replace(CARD, class_names=("red", "blue"), image_size=SIZE, views=VIEWS)
+    names = ("red", "blue")
+    card = replace(CARD, class_names=names, image_size=SIZE, pooling="none", views=VIEWS)
     save_classifier(model, card, path)
     return path

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import zipfile
 from contextlib import contextmanager
+from importlib import import_module
 
 import keras
 import numpy as np
@@ -17,7 +18,8 @@ from tests.transfer.exporting.small_exports import (
     images,
     saved_classifier,
 )
-from transfer.classifier import load_classifier
+from transfer.backbones.resizing import resize_pixels
+from transfer.classifier import body_with_features, load_classifier
 from transfer.errors import InputError
 from transfer.exporting import agreement
 from transfer.exporting.about import read_about
@@ -28,6 +30,8 @@ from transfer.images.digests import file_digest
 
 REDUCED = [(name, precision) for name in OTHERS[1:] for precision in ("float16", "int8")]
 
+EXPORTER = import_module("transfer.exporting.exporter")  # of the same name as its function
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
@@ -37,7 +41,7 @@ def place(tmp_path_factory):
     with zipfile.ZipFile(source, "a") as archive:
         archive.writestr("oof.npz", "what was said of training images")
     found = {}
-    with exporter(source, image_set()) as exporting:
+    with exporter(source, image_set(), {".knowledge.npz": b"known"}) as exporting:
         for name in FORMATS:
             found[name, "float32"] = exporting.export(name, "float32", folder / "float32")
         for name, precision in REDUCED:
@@ -53,12 +57,17 @@ def model_file(folder, name, precision="float32"):
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_says_what_the_classifier_says(place, name):
     folder, found = place
-    classifier, _ = load_classifier(folder / "source.keras")
+    classifier, card = load_classifier(folder / "source.keras")
+    with_features = body_with_features(classifier, card)
     model = open_model(model_file(folder, name))
     for batch in images(((5, 90), (32, 32), (120, 33)), count=3):
         (second,) = np.asarray(classifier(batch, training=False)).T
         assert second.std() > 1e-4  # the images differ for this head
-        np.testing.assert_allclose(model.predict(batch)[:, 1], second, atol=1e-5)
+        probabilities, features = model.run(batch)
+        np.testing.assert_allclose(probabilities[:, 1], second, atol=1e-5)
+        pixels = resize_pixels(batch, card.image_size)
+        seen = np.asarray(with_features(pixels, training=False)[1])
+        np.testing.assert_allclose(features, seen, atol=1e-5 * np.abs(seen).max())
     assert found[name, "float32"].largest_difference < 1e-5
     assert found[name, "float32"].equal_top1 == 1
 
@@ -85,6 +94,8 @@ def test_what_is_known_lies_beside_the_file(place, name):
     assert about.agreement == found[name, "float32"]
     assert about.agreement.split == "val" and about.agreement.judged == 8
     assert about.agreement.images == 32  # no test images
+    beside = model_file(folder, name).with_name(model_file(folder, name).name + ".knowledge.npz")
+    assert beside.read_bytes() == b"known"
     assert about.source_sha256 == file_digest(folder / "source.keras")
 
 
@@ -129,8 +140,8 @@ def exporting(place, monkeypatch):
     def here(path):
         yield open_model(path)
 
-    monkeypatch.setattr("transfer.exporting.exporter.model_apart", here)
-    with exporter(place[0] / "source.keras", image_set()) as found:
+    monkeypatch.setattr(EXPORTER, "model_apart", here)
+    with exporter(place[0] / "source.keras", image_set(), {}) as found:
         yield found
 
 
@@ -147,9 +158,9 @@ def test_a_file_that_does_not_run_is_not_left(place, tmp_path, monkeypatch):
     def convert(name, saved, path, precision, calibration):
         path.write_bytes(b"nothing")
 
-    monkeypatch.setattr("transfer.exporting.exporter.convert", convert)
+    monkeypatch.setattr(EXPORTER, "convert", convert)
     refused = pytest.raises(InputError, match=r"onnx does not run .*: expected a classifier that O")
-    with exporter(place[0] / "source.keras", image_set()) as exporting:
+    with exporter(place[0] / "source.keras", image_set(), {}) as exporting:
         exporting.__dict__["_saved_model"] = tmp_path  # none is needed
         with refused:
             exporting.export("onnx", "float32", tmp_path / "out")
@@ -160,7 +171,7 @@ def test_what_a_converter_raises_is_one_line(exporting, tmp_path, monkeypatch):
     def convert(*_):
         raise RuntimeError("no such\noperation")
 
-    monkeypatch.setattr("transfer.exporting.exporter.convert", convert)
+    monkeypatch.setattr(EXPORTER, "convert", convert)
     exporting.__dict__["_saved_model"] = tmp_path
     with pytest.raises(InputError, match=r"onnx float32 \(RuntimeError: no such operation\)"):
         exporting.export("onnx", "float32", tmp_path / "out")
@@ -183,9 +194,9 @@ def test_another_backend_and_other_classes_are_refused(place, monkeypatch):
     object.__setattr__(other, "class_names", ("blue", "red"))
     source = place[0] / "source.keras"
     refused = pytest.raises(InputError, match="red, blue, the images have blue, red")
-    with refused, exporter(source, other):
+    with refused, exporter(source, other, {}):
         pass
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     refused = pytest.raises(InputError, match="KERAS_BACKEND=tensorflow")
-    with refused, exporter(source, image_set()):
+    with refused, exporter(source, image_set(), {}):
         pass

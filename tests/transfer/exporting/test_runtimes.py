@@ -24,7 +24,11 @@ def models(tmp_path_factory):
     keras.utils.set_random_seed(0)
     pixels = keras.Input((None, None, 3), dtype="uint8", name="images")
     means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 99)(pixels))
-    model = keras.Model(pixels, keras.layers.Dense(3, "softmax", name="probabilities")(means))
+    outputs = {
+        "probabilities": keras.layers.Dense(3, "softmax", name="probabilities")(means),
+        "representation": keras.layers.Identity(name="representation")(means),
+    }
+    model = keras.Model(pixels, outputs)
     paths = {name: folder / f"model{FORMATS[name].suffix}" for name in OTHERS}
     for name, path in paths.items():
         known = "tf_saved_model" if name == "savedmodel" else name
@@ -47,9 +51,11 @@ def test_every_runtime_gives_the_same_probabilities(models, name):
     model = open_model(paths[name])
     assert model.card == CARD
     for batch in [*images(), images()[0][:1]]:
-        got = model.predict(batch)
-        assert got.dtype == np.float32
+        got, features = model.run(batch)
+        assert got.dtype == features.dtype == np.float32
         np.testing.assert_allclose(got, expected(batch, weights), atol=1e-5)
+        np.testing.assert_allclose(features, batch.mean((1, 2)) / 99, rtol=1e-5)
+        np.testing.assert_array_equal(model.predict(batch), got)
 
 
 @pytest.mark.parametrize("name", OTHERS)
