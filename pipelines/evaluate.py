@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from pipelines.auditing.leaks import leaked_rows, scores_without
 from pipelines.features import open_features, say_unjudged, split_of
 from pipelines.finetune import check_trained_on, load_rows_of
 from pipelines.heads.training import predict_samples
@@ -66,6 +67,7 @@ def run(stage: EvaluateStage) -> dict:
         if paths or stage.pictures:
             images = load_rows_of(features, stage.setup).subset(rows)
         names, labels = features.class_names, features.labels[rows]
+        leaked = leaked_rows(folder, features, split, stage.split)
     classifiers = {name: _load(path, names) for name, path in paths.items()}
     for name, classifier in classifiers.items():
         assert images is not None
@@ -75,6 +77,7 @@ def run(stage: EvaluateStage) -> dict:
     result = {
         "split": stage.split,
         "models": {name: scores.to_json() for name, scores in evaluations.items()},
+        **scores_without(leaked, probabilities, labels),
     }
     write_json(folder / f"evaluation-{stage.split}.json", result)
     if stage.pictures and images is not None:

@@ -8,6 +8,10 @@ STAGES = {
     "finetune": ("FinetuneStage", "unfreeze and train end to end from the head"),
     "evaluate": ("EvaluateStage", "scores and pictures of head and fine-tuned model"),
     "predict": ("PredictStage", "name the classes of images with a saved classifier"),
+    "audit": (
+        "AuditStage",
+        "find copies, leaks, wrong labels, odd pictures; say if images are enough",
+    ),
     "structure": ("StructureStage", "sort a flat folder of images into class folders"),
     "backbones": ("BackbonesStage", "list backbones, show the blocks of one and what each costs"),
     "cache": ("CacheStage", "list, show, verify, mend, remove and prune feature files"),

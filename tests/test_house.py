@@ -26,6 +26,7 @@ ARROWS = {
     "transfer.backbones": "errors backend images",
     "transfer.heads": "errors machine backend metrics",
     "transfer.choosing": "errors metrics backend heads",
+    "transfer.auditing": "choosing",
     "transfer.classifier": "errors machine backbones",
     "transfer.finetuning": "errors metrics machine backend images backbones heads",
     "transfer.extraction": "errors backend images backbones",
