@@ -34,8 +34,7 @@ from pipelines.samples import memory_for
 from pipelines.setup import Setup
 from transfer.auditing.class_confusion import Alike, classes_alike
 from transfer.auditing.neighbours import Neighbours, directions, nearest
-from transfer.auditing.outliers import outlyingness
-from transfer.auditing.robust import UNUSUAL
+from transfer.auditing.outliers import UNLIKE, outlyingness
 from transfer.errors import InputError
 from transfer.images.sources import groups_in
 from transfer.names import shown
@@ -168,7 +167,7 @@ def _in_shares(update: Callable[..., None]) -> Callable[[int, int], None]:
 
 def _outliers(neighbours: Neighbours) -> list[Finding]:
     unusual = outlyingness(neighbours)
-    rows = np.flatnonzero(unusual > UNUSUAL)
+    rows = np.flatnonzero(unusual > UNLIKE)
     order = rows[np.argsort(-unusual[rows], kind="stable")].tolist()
     note = "{:.1f} deviations farther from its neighbours than is usual"
     return [

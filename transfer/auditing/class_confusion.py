@@ -40,10 +40,9 @@ def classes_alike(
         num_classes: Number of classes.
         least: Share of chance from which on a pair is told.
     """
+    rows = neighbours.few().rows
     counts = np.zeros((num_classes, num_classes))
-    np.add.at(
-        counts, (np.repeat(labels, neighbours.rows.shape[1]), labels[neighbours.rows].ravel()), 1
-    )
+    np.add.at(counts, (np.repeat(labels, rows.shape[1]), labels[rows].ravel()), 1)
     sizes = np.bincount(labels, minlength=num_classes)
     found = []
     for one, other in combinations(np.flatnonzero(sizes).tolist(), 2):

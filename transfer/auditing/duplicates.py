@@ -9,9 +9,9 @@ import numpy as np
 from transfer.auditing.neighbours import Neighbours
 from transfer.auditing.perceptual_hash import POSITIONS, distances
 
-RULES = ((0.3, 8), (0.85, 16))
-"""Twins have features of at least this cosine, from their mean, and hashes that differ in at most
-so many of 63 bits. The first finds what was resized, recompressed, recoloured, mirrored or turned,
+RULES = ((0.55, 6), (0.88, 16))
+"""Twins have features of at least this cosine, and hashes that differ in at most so many of 63
+bits. The first finds what was resized, recompressed, recoloured, mirrored or turned,
 the second what was cropped by some hundredths, or taken from the same place a moment later.
 `docs/measured.md` has what each finds, and what wrongly."""
 

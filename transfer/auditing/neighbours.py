@@ -9,8 +9,10 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-COUNT = 10
-"""Neighbours that are kept of each image."""
+COUNT = 30
+"""Neighbours that are kept of each image, among which twins are looked for."""
+FEW = 10
+"""Those that say how far an image is from others, and from which classes."""
 BLOCK = 2048
 """Images that are compared with as many others at a time: a product of 16 MiB."""
 
@@ -29,23 +31,28 @@ class Neighbours:
     rows: np.ndarray
     similarity: np.ndarray
 
+    def few(self) -> Neighbours:
+        """The nearest few."""
+        return Neighbours(self.rows[:, :FEW], self.similarity[:, :FEW])
+
 
 def directions(features: np.ndarray) -> np.ndarray:
-    """Features as directions from their mean, of which products are cosines.
+    """Features with their roots taken, signs kept, as directions, of which products are cosines.
 
-    Features behind a ReLU all point the same way from the origin; from their mean they do not.
+    A root keeps a few large features from deciding alone. Measured on off-topic images in six
+    folders of photographs.
 
     Args:
         features: `(images, num_features)` finite numbers.
 
     Returns:
-        `(images, num_features)` float32 of length 1, or 0 for an image that is the mean itself.
+        `(images, num_features)` float32 of length 1, or 0 where all features are.
     """
-    centred = features.astype(np.float32)
-    centred -= features.mean(0, dtype=np.float64).astype(np.float32)
-    length = np.sqrt(np.einsum("ij,ij->i", centred, centred))
-    centred /= np.where(length > 0, length, 1)[:, None]
-    return centred
+    roots = features.astype(np.float32)
+    np.copysign(np.sqrt(np.abs(roots, out=roots), out=roots), features, out=roots)
+    length = np.sqrt(np.einsum("ij,ij->i", roots, roots))
+    roots /= np.where(length > 0, length, 1)[:, None]
+    return roots
 
 
 def nearest(

@@ -52,9 +52,9 @@ def distances(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarra
         `(pairs,)` int64 numbers of bits, 0 to 63; unlike pictures differ in some 25. And `(pairs,)`
         int64: which of `POSITIONS` one has to be brought into to become the other.
     """
-    turned = [kept ^ flips for kept in (one, one.swapaxes(-1, -2)) for flips in _FLIPS]
-    bits = np.stack([(each != other).sum((-1, -2)) for each in turned])
+    turned = (kept ^ flips for kept in (one, one.swapaxes(-1, -2)) for flips in _FLIPS)
     # The mean's bit is turned by no flip, so it never differs.
+    bits = np.stack([(each != other).sum((-1, -2)) for each in turned])
     best = bits.argmin(0)
     return np.take_along_axis(bits, best[None], axis=0)[0], best
 
