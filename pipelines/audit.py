@@ -25,6 +25,7 @@ from pipelines.auditing.labels import likeliest, read_judged, suspects
 from pipelines.auditing.leaks import SUMMARY
 from pipelines.auditing.number import measure, say_number
 from pipelines.auditing.pictures import find_twins_in, look
+from pipelines.auditing.reading import read_flat
 from pipelines.features import open_features, split_of
 from pipelines.finetune import load_rows_of
 from pipelines.machine.memory import in_words
@@ -152,11 +153,7 @@ def _neighbours(setup: Setup, features: FeatureFile) -> Neighbours:
             f"an audit expects {in_words(needed)} of memory for features, received "
             f"{in_words(budget)}; give --memory-budget if there is more, or a smaller --cut"
         )
-    values = features.read(np.arange(len(features)), cuts)
-    if len(features.spec.views) > 1:
-        values = values[:, 0]
-    units = directions(values.reshape(len(values), -1))
-    del values
+    units = directions(read_flat(features, np.arange(len(features)), cuts))
     with progress("comparing", 1, "blocks") as update:
         return nearest(units, report=_in_shares(update))
 

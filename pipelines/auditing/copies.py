@@ -36,7 +36,7 @@ def copies(
             if len(labels) > 1:
                 guess = likeliest.get(row, "")
                 suggested = guess if guess in labels else ""
-                note = f"{audited.classes[row]}, and {audited.classes[twin]}: {how}"
+                note = f"{' or '.join(sorted(labels))}? {how}"
                 found.append(Finding(row, "two labels", similarity, note, others, suggested))
             else:
                 kind = _kind(row, rows, audited)

@@ -68,6 +68,10 @@ def suspects(judged: Judged, features: FeatureFile) -> list[Finding]:
     if missing:
         print(f"audit: labels were not looked at: {missing}")
         return []
+    print(
+        f"audit: labels of {len(judged.rows):,} of {len(features):,} images were judged by heads "
+        "that had not seen them"
+    )
     names = features.class_names
     labels = features.labels[judged.rows]
     suspect = suspect_labels(labels, judged.probabilities)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from cache import FeatureFile
+from pipelines.auditing.reading import read_flat
 from pipelines.machine.memory import in_words
 from pipelines.progress import progress
 from pipelines.samples import memory_for
@@ -46,11 +47,8 @@ def measure(
             f"{in_words(budget)}; see --memory-budget"
         )
         return None
-    values = features.read(rows, cuts)
-    if len(features.spec.views) > 1:
-        values = values[:, 0]
+    values = read_flat(features, rows, cuts)
     widths = [features.shape(cut)[-1] for cut in cuts]
-    values = values.reshape(len(rows), -1)
     if sum(widths) != values.shape[1]:  # features with positions
         widths = [values.shape[1]]
     of_rows = None if groups is None else np.array(groups, object)[rows]

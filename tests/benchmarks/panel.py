@@ -52,7 +52,7 @@ def panel() -> list[dict]:
         Rows of the table: mean gains over the folders, and of each the distance to scikit-learn's
         better column in standard errors.
     """
-    paths = _paths()
+    paths = folders()
     if not paths:
         print("bench: the panel is left out, no folder of it is at hand; give PANEL=folder")
         return []
@@ -70,7 +70,7 @@ def tuned() -> list[dict]:
         share of the head's errors and of its log loss that is left.
     """
     scores: dict[str, dict[str, list[Scores]]] = {}
-    for path in _paths():
+    for path in folders():
         ways = scores.setdefault(path.name.split(".")[0], {"head": [], TUNED: []})
         for seed in range(REPETITIONS):
             data = DataOptions(str(path), val_fraction=0.2, test_fraction=0.3, split_seed=seed)
@@ -83,7 +83,8 @@ def tuned() -> list[dict]:
     return list(_gains_of_tuning(scores))
 
 
-def _paths() -> list[Path]:
+def folders() -> list[Path]:
+    """The panel's archives that are at hand, or what lies in the folder that PANEL names."""
     if folder := os.environ.get("PANEL"):
         return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
     return [path for name in PANEL if (path := SHARED / f"{name}.tar.xz").exists()]

@@ -103,7 +103,7 @@ def test_what_was_planted_is_found_and_explained(place):
     leak = by_id["train/dog/003.png"]
     assert leak["others"] == "test/dog/leak.png" and leak["score"] == "1"
     assert leak["suggested"] == "drop" and leak["note"] == "same bytes as"
-    assert by_id["train/dog/same.png"]["note"] == "dog, and cat: mirrored, looks like"
+    assert by_id["train/dog/same.png"]["note"] == "cat or dog? mirrored, looks like"
     assert by_id["train/cat/002.png"]["others"] == "train/cat/larger.png"  # the larger one is kept
     assert {row["decision"] for row in rows} == {""}
     assert {row["split"] for row in rows} <= {"train", "val", "test"}
@@ -223,3 +223,38 @@ def test_evaluate_scores_with_and_without_leaked_images(place, capsys):
     without = result["accuracy_without_leaked"]["head"]
     # The leaked dog is classed right or wrong; all others as they are.
     assert without in [pytest.approx((np.trace(confusion) - hit) / 16) for hit in (0, 1)]
+
+
+def test_a_table_keeps_its_splits_and_groups(place, tmp_path, capsys):
+    table = tmp_path / "labels.csv"
+    lines = ["file,species,set,patient"]
+    for number in range(4):
+        for label in ("cat", "dog"):
+            split = "test" if number == 3 else "train"
+            lines.append(f"train/{label}/00{number}.png,{label},{split},P{number}")
+    table.write_text("\n".join(lines) + "\n")
+    edited = tmp_path / "edited.csv"
+    edited.write_text("id;decision\ntrain/cat/001.png;drop\ntrain/dog/002.png;relabel: cat\n")
+    photos = str(place / "photos")
+    flags = ["--data", str(table), "--images-root", photos, "--artifacts", str(tmp_path / "art")]
+    assert main(["audit", *flags, "--run", "r", "--apply", str(edited)]) == 0
+    rows = rows_of(tmp_path / "art" / "runs" / "r" / "audited.csv")
+    assert len(rows) == 7
+    by_path = {row["path"]: row for row in rows}
+    assert list(by_path["train/dog/002.png"].values())[1:] == ["cat", "train", "P2"]
+    assert by_path["train/cat/003.png"]["split"] == "test"
+    assert f"--images-root {photos}" in capsys.readouterr().out
+
+
+def test_images_that_are_no_files_cannot_be_named_by_a_table(capsys, tmp_path):
+    edited = tmp_path / "edited.csv"
+    edited.write_text("id,decision\n0001,drop\n")
+    flags = ["--data", "digits", "--artifacts", str(tmp_path), "--apply", str(edited)]
+    assert "expects images in files of their own" in refused(capsys, "audit", *flags)
+
+
+def test_without_a_head_it_says_what_to_run(place, capsys):
+    assert main(["audit", *words(place)[:4], "--run", "fresh", *words(place)[6:]]) == 0
+    said = capsys.readouterr().out
+    assert "labels were not looked at: this run has no head yet; run transfer head first" in said
+    assert "the same picture in two splits" in said
