@@ -166,7 +166,7 @@ def _outliers(neighbours: Neighbours) -> list[Finding]:
     unusual = outlyingness(neighbours)
     rows = np.flatnonzero(unusual > UNLIKE)
     order = rows[np.argsort(-unusual[rows], kind="stable")].tolist()
-    note = "{:.1f} deviations farther from its neighbours than is usual"
+    note = "{:.1f} deviations farther off than usual"
     return [
         Finding(row, "outlier", float(unusual[row]), note.format(unusual[row])) for row in order
     ]

@@ -11,11 +11,9 @@ from transfer.auditing.perceptual_hash import POSITIONS, distances
 
 RULES = ((0.55, 6), (0.88, 16))
 """Twins have features of at least this cosine, and hashes that differ in at most so many of 63
-bits. The first finds what was resized, recompressed, recoloured, mirrored or turned,
-the second what was cropped by some hundredths, or taken from the same place a moment later.
-`docs/measured.md` has what each finds, and what wrongly."""
-
-
+bits. The first finds what was resized, recompressed, recoloured, mirrored or turned, the second
+what was cropped by some hundredths, or taken from the same place a moment later.
+`docs/measured.md` has what they find, and what wrongly."""
 SAME_BYTES = "same bytes as"
 LOOKS_LIKE = "looks like"
 """How one image of a pair is to the other, in words."""

@@ -49,7 +49,7 @@ def look_at(gray: Image.Image) -> Quality:
     """Measures one picture.
 
     Args:
-        gray: Of mode "L", of any size.
+        gray: Of mode "L", of any size; it is made smaller in place.
     """
     gray.thumbnail((LOOKED_AT, LOOKED_AT), Image.Resampling.BILINEAR, reducing_gap=3.0)
     least, low, high, most = np.percentile(np.asarray(gray), (1, 5, 95, 99))
