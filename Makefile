@@ -23,7 +23,7 @@ OPTIONS = $(call option,TAKEN_RECIPE,recipe) $(call option,DATA,data) $(call opt
 TRANSFER = $(VENV)/bin/transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo doctor features head rates sweep finetune evaluate predict \
+.PHONY: help setup setup-dev demo doctor features head rates sweep finetune evaluate predict audit \
         test check fuzz torture bench format clean
 
 help:  ## list the targets
@@ -77,6 +77,9 @@ evaluate: setup  ## scores and pictures on the test split
 
 predict: setup  ## classes of images: make predict IMAGES="a.jpg folder"
 	@$(TRANSFER) predict $(OPTIONS) $(if $(IMAGES),--images $(IMAGES))
+
+audit: setup  ## copies, leaks, wrong labels, odd pictures, too few images
+	@$(TRANSFER) audit $(OPTIONS)
 
 test: check  ## lint, types and tests
 	@TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)

@@ -33,6 +33,7 @@ OPTIONAL = {
     "ray": "--parallel ray",
     "jax": "KERAS_BACKEND=jax",
     "pillow-heif": "photographs in HEIC",
+    "cleanlab": "labels that look wrong, in transfer audit",
     "pydicom": "DICOM files, of medical devices",
     "pyarrow": "--data in .parquet files",
     "fsspec": "--data behind an address, such as s3://",

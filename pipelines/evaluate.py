@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pipelines.auditing.leaks import leaked_rows, scores_without
 from pipelines.classifiers import open_classifier
 from pipelines.evaluating.pictures import draw
 from pipelines.evaluating.tables import print_tables
@@ -76,6 +77,7 @@ def run(stage: EvaluateStage) -> dict:
         if paths or stage.pictures:
             images = load_rows_of(features, stage.setup).subset(rows)
         names, labels = features.class_names, features.labels[rows]
+        leaked = leaked_rows(folder, features, split, stage.split)
     engine = stage.setup.engine
     opened = {name: _load(path, names, engine) for name, path in paths.items()}
     for name, (classifier, card) in opened.items():
@@ -92,6 +94,7 @@ def run(stage: EvaluateStage) -> dict:
     result: dict[str, Any] = {
         "split": stage.split,
         "models": {name: scores.to_json() for name, scores in evaluations.items()},
+        **scores_without(leaked, probabilities, labels),
     }
     if aim is not None:
         files = {"head": folder / CLASSIFIER, **paths}

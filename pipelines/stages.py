@@ -10,6 +10,10 @@ STAGES = {
     "predict": ("PredictStage", "name the classes of images with a saved classifier"),
     "export": ("ExportStage", "write a classifier for other runtimes, compared with itself"),
     "bench-model": ("BenchModelStage", "time models of any format side by side on this machine"),
+    "audit": (
+        "AuditStage",
+        "find copies, leaks, wrong labels, odd pictures; say if images are enough",
+    ),
     "structure": ("StructureStage", "sort a flat folder of images into class folders"),
     "backbones": ("BackbonesStage", "list backbones, show the blocks of one and what each costs"),
     "cache": ("CacheStage", "list, show, verify, mend, remove and prune feature files"),

@@ -27,6 +27,7 @@ ARROWS = {
     "transfer.backbones": "errors backend images",
     "transfer.heads": "errors machine backend metrics",
     "transfer.choosing": "errors metrics backend heads",
+    "transfer.auditing": "choosing",
     "transfer.classifier": "errors machine backbones",
     "transfer.knowing": "",
     "transfer.explaining": "errors backbones classifier",
@@ -144,7 +145,9 @@ def test_the_tests_lie_in_the_same_rooms():
             assert (PROJECT / house / Path(*folders)).is_dir(), path
 
 
-@pytest.mark.parametrize("module", ["pipelines.cli", "pipelines.features", "cache"])
+@pytest.mark.parametrize(
+    "module", ["pipelines.cli", "pipelines.features", "pipelines.audit", "cache"]
+)
 def test_the_fast_path_imports_nothing_heavy(module):
     heavy = {"keras", "tensorflow", "sklearn", "matplotlib", "jax", "torch"}
     program = f"import sys, {module}; print(*{heavy} & set(sys.modules))"

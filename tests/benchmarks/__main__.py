@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipelines.results import print_table
 from tests.benchmarks import cifar
+from tests.benchmarks.audit import audit
 from tests.benchmarks.baselines import logistic_path
 from tests.benchmarks.cost import cost
 from tests.benchmarks.engines import engines
@@ -43,6 +44,7 @@ SUBJECTS = {
     "panel": panel,
     "tuned": tuned,
     "unknown": unknown,
+    "audit": audit,
 }
 
 
