@@ -140,7 +140,8 @@ def _say(result: dict, stage: HeadStage) -> None:
         epochs = f"epoch {result['best_epoch']} of {result['epochs']}"
         print(f"head: {scores} ({epochs}) in {seconds:.1f} s, in {folder}")
         temperature = result["temperature"]
-        print(f"head: calibrated on the validation images, logits divided by {temperature:.2f}")
+        if temperature != 1:
+            print(f"head: calibrated on the validation images, logits divided by {temperature:.2f}")
         if stage.refit:
             print("head: the exported head was trained once more, on train and val rows together")
         return

@@ -16,7 +16,6 @@ from transfer.backend.startup import import_keras
 from transfer.heads.fitting import Fitted, check_validation
 from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
-from transfer.metrics import SMALLEST_PROBABILITY
 
 if TYPE_CHECKING:
     import keras
@@ -121,15 +120,13 @@ def calibrate(model: "keras.Model", samples: Samples) -> float:
     Returns:
         The temperature by which its logits are divided from now on.
     """
-    from transfer.choosing.temperature import temperature_of
-    from transfer.classifier import as_probabilities
+    from transfer.choosing.temperature import temperature_of_trained
     from transfer.heads.building import divide_logits
-    from transfer.heads.fitting import predict_head
+    from transfer.heads.fitting import head_logits
 
-    said = as_probabilities(predict_head(model, samples.features))
-    logits = np.log(np.maximum(said, SMALLEST_PROBABILITY))
+    logits = head_logits(model, samples.features)
     by_view = logits.reshape(-1, samples.views, logits.shape[1])
-    temperature = temperature_of(by_view, samples.image_labels)
+    temperature = temperature_of_trained(by_view, samples.image_labels)
     divide_logits(model, temperature)
     return temperature
 

@@ -177,6 +177,25 @@ def predict_head(head: "keras.Model", features: "Features") -> np.ndarray:
         return np.asarray(head.predict(batches, verbose=0), np.float32)
 
 
+def head_logits(head: "keras.Model", features: "Features") -> np.ndarray:
+    """What a head's softmax is taken of; probabilities of 0 and 1 would not say it.
+
+    Args:
+        head: From `build_head` or `build_linear_head`.
+        features: `(samples, ...)` float32 or float16.
+
+    Returns:
+        `(samples, num_classes)` float32; of a sigmoid head 0 and its logit, whose softmax is what
+        it says of the two classes.
+    """
+    import keras
+
+    logits = predict_head(keras.Model(head.input, head.get_layer("logits").output), features)
+    if logits.shape[1] > 1:
+        return logits
+    return np.concatenate([np.zeros_like(logits), logits], axis=1)
+
+
 def _prepare(
     head: "keras.Model", features: "Features", labels: np.ndarray, options: FitOptions
 ) -> "FeatureBatches | StreamedBatches":

@@ -15,7 +15,7 @@ from transfer.choosing.averages import shares_of
 from transfer.choosing.building import build_linear_head
 from transfer.choosing.choice import choose, heads_of_folds
 from transfer.choosing.paths import losses_of
-from transfer.choosing.temperature import temperature_of
+from transfer.choosing.temperature import temperature_of, temperature_of_trained
 from transfer.errors import InputError
 from transfer.heads.transforms import transformed
 
@@ -173,6 +173,28 @@ def test_images_that_are_all_right_make_no_head_certain(images):
     logits = 9.0 * np.eye(3)[labels][:, None]
     surest = softmax(logits[0, 0] / temperature_of(logits, labels)).max()
     assert surest == pytest.approx((images + 1) / (images + 2), abs=1e-4)
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
+def test_a_trained_head_is_made_as_sure_as_it_is_right(factor):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 1, 3)) * 2
+    labels = np.array([rng.choice(3, p=row) for row in softmax(logits[:, 0], axis=1)])
+    assert temperature_of_trained(factor * logits, labels) == pytest.approx(factor, rel=0.08)
+
+
+def test_few_images_make_a_trained_head_no_surer():
+    labels = np.arange(12) % 3
+    right = np.eye(3)[labels][:, None]
+    wrong = np.roll(labels, 1)
+    assert temperature_of_trained(4 * right[:9], wrong[:9]) == 1.0  # too few to say anything
+    assert temperature_of_trained(4 * right, wrong) > 1.5
+    mixed = np.where(np.arange(12) < 10, labels, wrong)
+    hardly_sure = 1.2 * right
+    assert temperature_of(hardly_sure, mixed) < 1
+    assert temperature_of_trained(hardly_sure, mixed) == 1.0  # gains less than a standard error
+    many = np.tile(hardly_sure, (20, 1, 1))
+    assert temperature_of_trained(many, np.tile(mixed, 20)) < 1
 
 
 def test_a_thorough_search_is_never_worse_out_of_fold():
