@@ -127,7 +127,8 @@ def _audit(setup: Setup) -> dict[str, Any]:
 
 def _say_next(folder: Path, findings: list[Finding], seconds: float) -> None:
     path = folder / AUDIT
-    print(f"audit: {len(findings):,} findings in {path}, in {seconds:.1f} s")
+    count = f"{len(findings):,} finding{'s' * (len(findings) != 1)}"
+    print(f"audit: {count} in {path}, in {seconds:.1f} s")
     if findings:
         print("audit: write drop, keep, relabel or relabel:NAME into its column decision, then")
         print(f"  transfer audit --apply {shown(shlex.quote(str(path)))}")

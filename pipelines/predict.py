@@ -65,10 +65,10 @@ def run(stage: PredictStage) -> int:
             f"--output expects a .csv, .json or .jsonl file for {len(images):,} images, received "
             f"none; a table is for {MOST_ROWS:,} at most"
         )
+    model = stage.model or default_model(stage.setup.run_folder)
     skip = stage.setup.data.bad_images == "skip"
     if not skip:
         check_heads(images)
-    model = stage.model or default_model(stage.setup.run_folder)
     running, classifier, card = _opened(stage, model, len(images))
     knowledge = _knowledge(running)
     images = as_seen_by(card, images)

@@ -138,11 +138,11 @@ def test_a_list_is_whole_and_says_what_is_so(tmp_path):
 
 
 def test_predictions_stop_before_keras_as_well(data, capsys, monkeypatch):
-    from pipelines import predict
+    from pipelines import classifiers
 
     def too_far():
         raise AssertionError("Keras is imported")
 
-    monkeypatch.setattr(predict, "import_keras", too_far)
+    monkeypatch.setattr(classifiers, "import_keras", too_far)
     said = refused(capsys, "predict", "--images", str(data), "--model", str(data / "none.keras"))
     assert "received 2 files that cannot be decoded; mend" in said

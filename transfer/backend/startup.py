@@ -57,8 +57,9 @@ def import_keras() -> None:
 @contextmanager
 def without_chatter() -> Iterator[None]:
     """Closes standard output and standard error to native code, and to Python as well."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # as where what a stage prints is not wanted
+            stream.flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     saved = {number: os.dup(number) for number in (1, 2)}
     try:

@@ -13,7 +13,9 @@ PIXELS = np.random.default_rng(0).uniform(0, 1, (3, 32, 32, 3)).astype(np.float3
 
 @pytest.fixture(scope="module")
 def backbone():
-    return seeded_classifier().get_layer("body").get_layer("backbone")
+    found = seeded_classifier().get_layer("body").get_layer("backbone")
+    found.trainable = True
+    return found
 
 
 def seen(model):
