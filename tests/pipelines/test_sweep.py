@@ -180,8 +180,9 @@ def test_the_winner_is_saved_as_the_run_s_head(swept, place):
     assert head["fit"]["learning_rate"] == best["learning_rate"]
     assert (head["best_epoch"], head["epochs"]) == (best["best_epoch"], best["trained"])
     assert head["val_accuracy"] == pytest.approx(best["val_accuracy"], abs=1e-6)
-    assert head["temperature"] != 1
-    assert head["val_loss"] < best["val_loss"], "calibrated on the same images"
+    assert head["temperature"] >= 1
+    calibrated = head["val_loss"] / best["val_loss"]
+    assert calibrated == pytest.approx(1, rel=1e-4) or head["temperature"] > 1 > calibrated
     with (folder / "head-history.csv").open(newline="") as file:
         history = list(csv.DictReader(file))
     assert len(history) == head["epochs"]

@@ -193,6 +193,9 @@ def test_few_images_make_a_trained_head_no_surer():
     hardly_sure = 1.2 * right
     assert temperature_of(hardly_sure, mixed) < 1
     assert temperature_of_trained(hardly_sure, mixed) == 1.0  # gains less than a standard error
+    all_right = np.tile(hardly_sure, (20, 1, 1))
+    assert temperature_of(all_right, np.tile(labels, 20)) < 0.5
+    assert temperature_of_trained(all_right, np.tile(labels, 20)) == 1.0  # no mistake to learn from
     many = np.tile(hardly_sure, (20, 1, 1))
     assert temperature_of_trained(many, np.tile(mixed, 20)) < 1
 
