@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.knowing import nearest_ids, read_knowledge
+from pipelines.knowing import nearest_ids
 from pipelines.progress import progress, waiting
 from pipelines.setup import Setup
 from pipelines.terminal import complain
-from transfer.classifier import load_classifier
 from transfer.errors import InputError
 from transfer.explaining.evidence import Explainer, Explanation
 from transfer.images.decoding import BadImage
@@ -19,28 +18,27 @@ from transfer.knowing.knowledge import Knowledge
 from transfer.names import readable
 
 
-def explain_images(setup: Setup, model: Path, images: ImageSet, folder: Path) -> int:
+def explain_images(
+    explainer: Explainer,
+    knowledge: Knowledge | None,
+    training: "TrainingImages",
+    images: ImageSet,
+    folder: Path,
+) -> int:
     """Draws a picture of each image.
 
     Args:
-        setup: Of the run; where the model is one of it, training images are looked for in its data.
-        model: A saved classifier, one that Keras holds.
+        explainer: Of the classifier.
+        knowledge: What it knows, if that is known.
+        training: Images that it learned from, as far as they are at hand.
         images: As the classifier sees them; those that cannot be decoded get no picture.
         folder: Where pictures go, named by number and image.
 
     Returns:
         How many pictures there are.
-
-    Raises:
-        InputError: If the model is of another kind.
     """
-    classifier, card = load_classifier(model)
-    explainer, knowledge = Explainer(classifier, card), read_knowledge(model)
     if explainer.why_not:
         complain(f"predict: --explain draws no heat: {explainer.why_not}")
-    at_hand = TrainingImages()
-    if knowledge and _is_of_run(model, setup):
-        at_hand = TrainingImages.found(setup, knowledge)
     from transfer.pictures.explanations import plot_explanation
 
     drawn = 0
@@ -50,12 +48,12 @@ def explain_images(setup: Setup, model: Path, images: ImageSet, folder: Path) ->
             if isinstance(image, BadImage):
                 continue
             explanation = explainer.explain(image)
-            title = _title(card.class_names, explanation)
+            title = _title(explainer.card.class_names, explanation)
             nearest: list[tuple[str, np.ndarray | None]] = []
             if knowledge:
                 strange, ids = _judged(knowledge, explanation)
                 title += strange
-                nearest = [(id, at_hand.pixels(id)) for id in ids]
+                nearest = [(id, training.pixels(id)) for id in ids]
             name = f"{row + 1:05d}-{Path(readable(images.ids[row])).stem}.png"
             plot_explanation(image, explanation.heat, title, nearest, folder / name)
             drawn += 1
@@ -75,8 +73,17 @@ class TrainingImages:
         self._rows = {str(id): row for row, id in enumerate(ids)}
 
     @staticmethod
-    def found(setup: Setup, knowledge: Knowledge) -> "TrainingImages":
-        """Those of a run's data that a classifier compares with."""
+    def of_run(setup: Setup, model: Path, knowledge: Knowledge | None) -> "TrainingImages":
+        """Those of a run's data that a classifier compares with; none of another run's classifier.
+
+        Args:
+            setup: Of the run.
+            model: The classifier's file.
+            knowledge: What it knows, if that is known.
+        """
+        folder = setup.run_folder
+        if knowledge is None or not (folder.exists() and folder.samefile(model.parent)):
+            return TrainingImages()
         try:
             with waiting("listing the training images"):
                 images = load_as_given(setup.data)
@@ -94,11 +101,6 @@ class TrainingImages:
             return self._images.read(self._rows[id])
         except (BadImage, OSError):  # changed since
             return None
-
-
-def _is_of_run(model: Path, setup: Setup) -> bool:
-    folder = setup.run_folder
-    return folder.exists() and folder.samefile(model.parent)
 
 
 def _title(class_names: tuple[str, ...], explanation: Explanation) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
+from pipelines.exports import EXPORTED
 from pipelines.features import open_features
 from pipelines.finetune import check_trained_on, load_rows_of
 from pipelines.knowing import BESIDE, knowledge_bytes
@@ -21,9 +22,6 @@ from transfer.extraction import engines
 if TYPE_CHECKING:
     from transfer.exporting.about import Agreement
     from transfer.images.imageset import ImageSet
-
-EXPORTED = "exported"
-"""Folder of a run where its exported models lie."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def _print(kept: "Mapping[str, Agreement]", folder: Path) -> None:
     one = next(iter(kept.values()))
     judged = f"accuracy is of {one.judged} {one.split} images"
     print_table(
-        f"Compared with the classifier on {one.images} images; {judged}",
+        f"Compared with the classifier, on {one.images} images it may have learned from; {judged}",
         ["format", "largest difference", "equal top 1", "accuracy", "before"],
         [
             [

@@ -1,17 +1,16 @@
 """Exported files of a run, where one of them stands for the classifier that it was made of."""
 
-import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
 from transfer.errors import InputError
 from transfer.exporting.about import About, read_about
+from transfer.exporting.agreement import LARGEST_DIFFERENCE
 from transfer.exporting.formats import format_of
+from transfer.images.digests import file_digest
 
-FOLDER = "exported"
-"""Of a run."""
-DIFFERENCE = 1e-3
-"""Of a probability, as far as an export may be from the classifier that it stands for."""
+EXPORTED = "exported"
+"""Folder of a run where its exported models lie."""
 WORTH_STARTING_KERAS = 5_000
 """Images from which Keras, and the engine made of its model, make up for the time they take to
 start."""
@@ -30,13 +29,12 @@ def stand_in(classifier: Path) -> Path | None:
     found = [
         path
         for suffix in _QUICK
-        for path in sorted((classifier.parent / FOLDER).glob(f"*{suffix}"))
+        for path in sorted((classifier.parent / EXPORTED).glob(f"*{suffix}"))
         if find_spec(format_of(path).module.partition(".")[0])
     ]
     if not found:
         return None
-    with classifier.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_digest(classifier)
     return next((path for path in found if _is_exact(_about(path), digest)), None)
 
 
@@ -53,5 +51,5 @@ def _is_exact(about: About | None, digest: str) -> bool:
         and about.source_sha256 == digest
         and about.precision == "float32"
         and about.agreement is not None
-        and about.agreement.largest_difference <= DIFFERENCE
+        and about.agreement.largest_difference <= LARGEST_DIFFERENCE
     )

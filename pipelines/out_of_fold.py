@@ -1,6 +1,7 @@
 """What a model's like said of images that it had not seen, in the model's file."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,15 @@ class OutOfFold:
         from transfer.metrics import evaluate
 
         return evaluate(self.probabilities, self.labels, class_names, split)
+
+    def rows_in(self, ids: Iterable[str]) -> np.ndarray:
+        """`(images,)` int64: where the images stand among others.
+
+        Args:
+            ids: Of those others, all of these among them.
+        """
+        rows = {id: row for row, id in enumerate(ids)}
+        return np.array([rows[id] for id in self.ids], np.int64)
 
     def as_npz(self, head_id: str) -> bytes:
         """As a file.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.bad_images import check_heads, refusal
-from pipelines.classifiers import open_classifier
+from pipelines.classifiers import KerasClassifier, open_classifier
 from pipelines.exports import WORTH_STARTING_KERAS, stand_in
 from pipelines.given_images import given_images
 from pipelines.knowing import nearest_ids, read_knowledge
@@ -69,8 +69,7 @@ def run(stage: PredictStage) -> int:
     skip = stage.setup.data.bad_images == "skip"
     if not skip:
         check_heads(images)
-    running, classifier, card = _opened(stage, model, len(images))
-    knowledge = _knowledge(running)
+    running, classifier, card, knowledge = _opened(stage, model, len(images))
     images = as_seen_by(card, images)
     speed = Speed()
     with _results(stage, running, images) as results:
@@ -89,9 +88,13 @@ def run(stage: PredictStage) -> int:
     if stage.output:
         print(f"predict: {count:,} images{speed.in_words()}, in {shown(str(stage.output))}")
     if stage.explain:
-        from pipelines.explaining import explain_images
+        from pipelines.explaining import TrainingImages, explain_images
+        from transfer.explaining.evidence import Explainer
 
-        drawn = explain_images(stage.setup, model, images, stage.explain)
+        assert isinstance(classifier, KerasClassifier)  # no export takes its place
+        explainer = Explainer(classifier.model, card)
+        training = TrainingImages.of_run(stage.setup, model, knowledge)
+        drawn = explain_images(explainer, knowledge, training, images, stage.explain)
         print(f"predict: {drawn:,} pictures, in {shown(str(stage.explain))}")
     return count
 
@@ -109,8 +112,8 @@ def _check(stage: PredictStage) -> None:
 
 def _opened(
     stage: PredictStage, model: Path, count: int
-) -> tuple[Path, Classifier, ClassifierCard]:
-    """What classifies so many images, and the path of its file: the model's, or an export's."""
+) -> tuple[Path, Classifier, ClassifierCard, Knowledge | None]:
+    """What classifies so many images, and what it knows: the model, or an export in its place."""
     engine = stage.setup.engine
     quick = None
     if stage.explain:
@@ -119,10 +122,11 @@ def _opened(
         quick = stand_in(model)
     if quick:
         try:
-            return quick, *open_classifier(quick, say=_say)
+            return quick, *open_classifier(quick, say=_say), _knowledge(quick)
         except InputError as error:
             _say(f"{error}; {model.name} takes its place")
-    return model, *open_classifier(model, engine, _say, read_knowledge(model) is not None)
+    knowledge = _knowledge(model)
+    return model, *open_classifier(model, engine, _say, knowledge is not None), knowledge
 
 
 def _say(text: str) -> None:
@@ -135,7 +139,8 @@ def _knowledge(model: Path) -> Knowledge | None:
     if knowledge is None:
         _say(
             f"{shown(str(model))} does not say what it knows, so that no image is called unknown: "
-            "it was exported, or saved by an earlier version; name a new classifier with --model"
+            "it was saved by an earlier version, or exported from one; name a new classifier with "
+            "--model"
         )
     return knowledge
 

@@ -50,9 +50,7 @@ def read_judged(run_folder: Path, features: FeatureFile) -> Judged:
             "run transfer head again",
             cuts=cuts,
         )
-    rows = {id: row for row, id in enumerate(features.ids)}
-    judged = np.array([rows[id] for id in said.ids.tolist()], np.int64)
-    return Judged(judged, said.probabilities, cuts=cuts)
+    return Judged(said.rows_in(features.ids), said.probabilities, cuts=cuts)
 
 
 def suspects(judged: Judged, features: FeatureFile) -> list[Finding]:

@@ -46,5 +46,5 @@ def print_tables(
 
 def _error_in_words(scores: "Evaluation", temperature: float) -> str:
     """Of the model as it is, and as it would be without its temperature."""
-    error = f"{scores.calibration_error:.4f}"
-    return error if temperature == 1 else f"{scores.uncalibrated_error:.4f} -> {error}"
+    error, before = f"{scores.calibration_error:.4f}", f"{scores.uncalibrated_error:.4f}"
+    return error if temperature == 1 or error == before else f"{before} -> {error}"

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from transfer.calibration import Aim, Threshold
 
 
-COLUMNS = ("class", "from", "precision", "recall", "images", "here precision", "recall ", "images ")
-"""On the images that chose, then on those evaluated."""
+OF_TEST = ("test precision", "test recall", "test images")
+COLUMNS = ("class", "from", "precision", "recall", "images", *OF_TEST)
+"""Of the images that chose, and of those of the test split."""
 
 
 def told_thresholds(

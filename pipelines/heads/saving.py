@@ -85,12 +85,10 @@ def save(setup: Setup, features: FeatureFile, new: NewHead) -> dict[str, Any]:
 
 def _knowledge(setup: Setup, features: FeatureFile, new: NewHead) -> "Knowledge | None":
     """What images of known classes look like to the head; None where it judged none."""
-    split = split_of(features, setup.data)
     if new.out_of_fold is None:
         return None
-    rows = {id: row for row, id in enumerate(features.ids)}
-    judges = np.array([rows[id] for id in new.out_of_fold.ids])
-    said = new.out_of_fold.probabilities
+    split = split_of(features, setup.data)
+    judges, said = new.out_of_fold.rows_in(features.ids), new.out_of_fold.probabilities
     learned = split != "test" if new.notes["refitted"] else split == "train"
     with waiting("looking at known images"):
         return knowledge_of(features, new.cuts[-1], np.flatnonzero(learned), judges, said)

@@ -78,6 +78,7 @@ class Explainer:
         card: Likewise.
 
     Attributes:
+        card: As given.
         why_not: Why there are no heat maps, in a line; empty where there are.
     """
 
@@ -86,7 +87,7 @@ class Explainer:
 
         body = classifier.get_layer("body")
         backbone, head = body.get_layer("backbone"), body.get_layer("head")
-        self._card = card
+        self.card = card
         self.why_not = _why_not(backbone, head, card)
         pixels = keras.Input((*card.image_size, 3), name="pixels")
         outputs = list(body_with_features(classifier, card)(pixels))
@@ -107,7 +108,7 @@ class Explainer:
                 "expected a uint8 image of shape (height, width, 3), "
                 f"received {image.dtype} {image.shape}"
             )
-        pixels = resize_pixels(keras.ops.convert_to_tensor(image[None]), self._card.image_size)
+        pixels = resize_pixels(keras.ops.convert_to_tensor(image[None]), self.card.image_size)
         said, features, *maps = [
             keras.ops.convert_to_numpy(output)[0] for output in self._model(pixels, training=False)
         ]

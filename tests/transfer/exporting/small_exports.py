@@ -5,11 +5,11 @@ from dataclasses import replace
 import keras
 import numpy as np
 
+from tests.transfer.finetuning.small_classifier import noise
 from transfer.backbones.options import BackboneOptions
 from transfer.classifier import ClassifierCard, build_classifier, save_classifier
 from transfer.heads.building import build_head
 from transfer.heads.options import HeadOptions
-from transfer.images.imageset import ImageSet
 
 CARD = ClassifierCard(("cat", "dog", "fish"), "MobileNetV2", (8, 6), ("top",), "avg")
 OTHERS = ("savedmodel", "litert", "onnx", "openvino")
@@ -30,19 +30,7 @@ def images(sizes=((5, 9), (8, 6), (40, 31)), count=3):
 
 def image_set(rows=40):
     """Reddish and bluish noise: some rows for training, some for validation, some for tests."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(rows) % 2
-    pixels = rng.integers(0, 120, (rows, 20, 15, 3), dtype=np.uint8)
-    pixels[labels == 0, ..., 0] += 100
-    pixels[labels == 1, ..., 2] += 100
-    return ImageSet(
-        ids=np.array([f"{row:03d}" for row in range(rows)], object),
-        labels=labels,
-        class_names=("red", "blue"),
-        split=np.resize(["train", "train", "train", "val", "test"], rows),
-        source=pixels,
-        members=np.arange(rows),
-    )
+    return noise(np.resize(["train", "train", "train", "val", "test"], rows), (20, 15))
 
 
 def saved_classifier(path, output="sigmoid"):

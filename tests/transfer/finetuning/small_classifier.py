@@ -20,17 +20,22 @@ OPTIONS = BackboneOptions("MobileNetV2", "none", alpha=0.35, image_size=32)
 
 def image_set(num_train=24, num_val=12, size=16):
     """Reddish and bluish noise."""
+    return noise(["train"] * num_train + ["val"] * num_val, (size, size))
+
+
+def noise(split, size):
+    """The same, with any splits, of any height and width."""
     rng = np.random.default_rng(0)
-    rows = num_train + num_val
+    rows = len(split)
     labels = np.arange(rows) % 2
-    pixels = rng.integers(0, 120, (rows, size, size, 3), dtype=np.uint8)
+    pixels = rng.integers(0, 120, (rows, *size, 3), dtype=np.uint8)
     pixels[labels == 0, ..., 0] += 100
     pixels[labels == 1, ..., 2] += 100
     return ImageSet(
         ids=np.array([f"{row:03d}" for row in range(rows)], object),
         labels=labels,
         class_names=("red", "blue"),
-        split=np.array(["train"] * num_train + ["val"] * num_val),
+        split=np.array(split),
         source=pixels,
         members=np.arange(rows),
     )
