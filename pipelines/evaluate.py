@@ -9,6 +9,7 @@ import numpy as np
 from pipelines.auditing.leaks import leaked_rows, scores_without
 from pipelines.classifiers import open_classifier
 from pipelines.evaluating.pictures import draw
+from pipelines.evaluating.predictions import Predictions, save_predictions
 from pipelines.evaluating.tables import print_tables
 from pipelines.evaluating.thresholds import told_thresholds
 from pipelines.features import open_features, say_unjudged, split_of
@@ -48,7 +49,7 @@ class EvaluateStage:
 
 
 def run(stage: EvaluateStage) -> dict:
-    """Evaluates, prints a table, and writes `evaluation-<split>.json` and pictures.
+    """Evaluates, prints a table, and writes `evaluation-<split>.json`, `.npz` and pictures.
 
     Returns:
         What is also written: per model accuracy, top-5, loss, per-class scores, confusion.
@@ -76,7 +77,8 @@ def run(stage: EvaluateStage) -> dict:
         images = None
         if paths or stage.pictures:
             images = load_rows_of(features, stage.setup).subset(rows)
-        names, labels = features.class_names, features.labels[rows]
+        names, labels, ids = features.class_names, features.labels[rows], features.ids[rows]
+        key = features.key
         leaked = leaked_rows(folder, features, split, stage.split)
     engine = stage.setup.engine
     opened = {name: _load(path, names, engine) for name, path in paths.items()}
@@ -93,12 +95,17 @@ def run(stage: EvaluateStage) -> dict:
     print_tables(evaluations, temperatures)
     result: dict[str, Any] = {
         "split": stage.split,
+        "head_id": head["id"],
         "models": {name: scores.to_json() for name, scores in evaluations.items()},
         **scores_without(leaked, probabilities, labels),
     }
     if aim is not None:
         files = {"head": folder / CLASSIFIER, **paths}
         result["thresholds"] = told_thresholds(aim, files, probabilities, labels, names)
+    save_predictions(
+        folder,
+        Predictions(stage.split, key, head["id"], ids, labels, np.array(names), probabilities),
+    )
     write_json(folder / f"evaluation-{stage.split}.json", result)
     if stage.pictures and images is not None:
         opened = {"head": _load(folder / CLASSIFIER, names, engine), **opened}

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from pipelines.cli import main
+from pipelines.evaluating.predictions import predictions_path, read_predictions
 from pipelines.models import read_head
 from pipelines.out_of_fold import read_out_of_fold
 from tests.pipelines.small_runs import options
 from transfer.classifier import load_classifier, read_card, save_classifier
+from transfer.errors import InputError
 
 
 def test_evaluate_scores_the_test_split(trained, place, capsys):
@@ -24,6 +26,32 @@ def test_evaluate_scores_the_test_split(trained, place, capsys):
     assert scores["accuracy"] == pytest.approx(np.trace(confusion) / confusion.sum())
     for kind in ("confusion", "reliability", "architecture", "predictions"):
         assert (trained / f"{kind}-head.png").stat().st_size > 5000
+
+
+def test_what_each_image_was_taken_for_is_kept(trained, place):
+    assert read_predictions(trained, "train") is None
+    second = place / "second.keras"
+    shutil.copy(trained / "classifier.keras", second)
+    assert main(["evaluate", *options(place, "--no-pictures", "--models", str(second))]) == 0
+    said = read_predictions(trained, "test")
+    scores = json.loads((trained / "evaluation-test.json").read_text())
+    assert said.head_id == scores["head_id"] == read_head(trained)["id"]
+    assert list(said.probabilities) == list(scores["models"]) == ["head", "second"]
+    for name, one in scores["models"].items():
+        confusion = np.zeros_like(one["confusion"])
+        np.add.at(confusion, (said.labels, said.probabilities[name].argmax(1)), 1)
+        assert confusion.tolist() == one["confusion"]
+        assert said.right(name).mean() == one["accuracy"]
+    folders = [id.split("/")[0] for id in said.ids]
+    assert folders == said.class_names[said.labels].tolist()
+
+
+def test_broken_predictions_are_told(trained):
+    path = predictions_path(trained, "val")
+    path.write_bytes(b"PK no zip")
+    with pytest.raises(InputError, match=r"evaluation-val\.npz expects .* evaluate again"):
+        read_predictions(trained, "val")
+    path.unlink()
 
 
 def test_calibration_is_told_before_and_after(trained, place, capsys):
