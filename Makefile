@@ -23,7 +23,7 @@ OPTIONS = $(call option,TAKEN_RECIPE,recipe) $(call option,DATA,data) $(call opt
 TRANSFER = $(VENV)/bin/transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo doctor features head rates sweep finetune evaluate predict audit \
+.PHONY: help setup setup-dev demo doctor features head rates sweep finetune evaluate predict audit report \
         test check fuzz torture bench format clean
 
 help:  ## list the targets
@@ -80,6 +80,9 @@ predict: setup  ## classes of images: make predict IMAGES="a.jpg folder"
 
 audit: setup  ## copies, leaks, wrong labels, odd pictures, too few images
 	@$(TRANSFER) audit $(OPTIONS)
+
+report: setup  ## one page of data, training, mistakes and model
+	@$(TRANSFER) report $(OPTIONS)
 
 test: check  ## lint, types and tests
 	@TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)

@@ -1,5 +1,6 @@
 """Classifiers run over images: Keras's by the engines of extraction, exported ones as they are."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import chain, islice
@@ -175,3 +176,18 @@ def keras_engine(model: "keras.Model", images: ImageSet) -> "KerasEngine":
 def batch_size(images: ImageSet) -> int:
     """Images that a device sees at a time; fewer are padded."""
     return min(default_batch_size(), max(1, len(images)))
+
+
+def network_of(classifier: Classifier) -> dict[str, int]:
+    """How large a classifier is, and what an image costs it; nothing of exported ones."""
+    if not isinstance(classifier, KerasClassifier):
+        return {}
+    from transfer.backbones.operations import multiply_adds
+
+    model = classifier.model
+    trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    return {
+        "parameters": model.count_params(),
+        "trained": trained,
+        "multiply_adds": multiply_adds(model),
+    }

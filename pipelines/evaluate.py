@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipelines.auditing.leaks import leaked_rows, scores_without
-from pipelines.classifiers import open_classifier
+from pipelines.classifiers import network_of, open_classifier
 from pipelines.evaluating.pictures import draw
 from pipelines.evaluating.predictions import Predictions, save_predictions
 from pipelines.evaluating.tables import print_tables
@@ -102,15 +102,18 @@ def run(stage: EvaluateStage) -> dict:
     if aim is not None:
         files = {"head": folder / CLASSIFIER, **paths}
         result["thresholds"] = told_thresholds(aim, files, probabilities, labels, names)
+    pictured = images if stage.pictures else None
+    if pictured is not None:
+        opened = {"head": _load(folder / CLASSIFIER, names, engine), **opened}
+        result["networks"] = {name: network_of(one) for name, (one, _) in opened.items()}
     save_predictions(
         folder,
         Predictions(stage.split, key, head["id"], ids, labels, np.array(names), probabilities),
     )
     write_json(folder / f"evaluation-{stage.split}.json", result)
-    if stage.pictures and images is not None:
-        opened = {"head": _load(folder / CLASSIFIER, names, engine), **opened}
+    if pictured is not None:
         classifiers = {name: classifier for name, (classifier, _) in opened.items()}
-        draw(folder, classifiers, images, probabilities, evaluations, temperatures)
+        draw(folder, classifiers, pictured, probabilities, evaluations, temperatures)
     print(f"evaluate: scores and pictures in {folder}")
     return result
 

@@ -58,9 +58,9 @@ def knowledge_of(
     order = sample(judges, MOST_JUDGES)
     return learn(
         features.ids[learned],
-        _read(features, cut, learned),
+        read_means(features, cut, learned),
         features.ids[judges[order]],
-        _read(features, cut, judges[order]),
+        read_means(features, cut, judges[order]),
         said[order],
     )
 
@@ -105,7 +105,7 @@ def knowledge_of_images(
     )
 
 
-def _read(features: FeatureFile, cut: str, rows: np.ndarray) -> np.ndarray:
+def read_means(features: FeatureFile, cut: str, rows: np.ndarray) -> np.ndarray:
     """`(rows, channels)` float32 of any rows, averaged over views and positions."""
     increasing, places = np.unique(rows, return_inverse=True)
     blocks = [

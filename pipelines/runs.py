@@ -20,7 +20,9 @@ from transfer.images.sources import DataOptions
 
 RUN_FILE = "run.toml"
 """In a run's folder: a recipe of what the run was made with."""
-GO_ON = ("head", "rates", "sweep", "finetune", "evaluate", "predict", "export", "audit")
+GO_ON = (
+    *("head", "rates", "sweep", "finetune", "evaluate", "predict", "export", "audit", "report"),
+)
 """Stages that go on with the last run, where the command names no other."""
 OF_ONE_COMMAND = ("recipe", "artifacts", "run", "rehash", "replace")
 """Options of a setup that a run does not remember."""

@@ -14,6 +14,7 @@ STAGES = {
         "AuditStage",
         "find copies, leaks, wrong labels, odd pictures; say if images are enough",
     ),
+    "report": ("ReportStage", "write one page of data, training, mistakes and model"),
     "structure": ("StructureStage", "sort a flat folder of images into class folders"),
     "backbones": ("BackbonesStage", "list backbones, show the blocks of one and what each costs"),
     "cache": ("CacheStage", "list, show, verify, mend, remove and prune feature files"),

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from transfer.images.imageset import ImageSet
 
 
+WAY = ("share", "loss", "loss_difference_error", "accuracy")
+"""What `finetune.json` says of each point between start and end."""
+
+
 def result_of(
     judged: Judgement,
     head: dict[str, Any],
@@ -37,6 +41,7 @@ def result_of(
         "before": _scores(start),
         "after": _scores(judged.chosen),
         "loss_difference_error": standard_error(judged.chosen.losses - start.losses),
+        "way": [dict(zip(WAY, point, strict=True)) for point in _way(judged)],
         "share": judged.chosen.share,
         "temperature": judged.chosen.temperature,
         "learning_rate": judged.rate,
@@ -47,6 +52,22 @@ def result_of(
         "seconds": round(seconds, 1),
         "options": options,
     }
+
+
+def _way(judged: Judgement) -> list[tuple[float, float, float, float]]:
+    """Points between start and end, as `plot_tuning` takes them."""
+    from transfer.metrics import standard_error
+
+    start = judged.steps[0]
+    return [
+        (
+            step.share,
+            float(step.losses.mean()),
+            standard_error(step.losses - start.losses),
+            float(step.hits.mean()),
+        )
+        for step in judged.steps
+    ]
 
 
 def _scores(step: "Step") -> dict[str, float]:
@@ -107,24 +128,13 @@ def draw(judged: Judgement, images: "ImageSet", folder: Path) -> None:
         images: Of all rows.
         folder: The run's.
     """
-    from transfer.metrics import standard_error
     from transfer.pictures.predictions import TILE
     from transfer.pictures.tuning import plot_changes, plot_tuning
 
-    start = judged.steps[0]
-    way = [
-        (
-            step.share,
-            step.losses.mean(),
-            standard_error(step.losses - start.losses),
-            step.hits.mean(),
-        )
-        for step in judged.steps
-    ]
     plot_tuning(
         judged.histories,
-        start.losses.mean(),
-        way,
+        float(judged.steps[0].losses.mean()),
+        _way(judged),
         judged.chosen.share,
         folder / "finetune-history.png",
     )

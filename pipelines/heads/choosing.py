@@ -291,6 +291,22 @@ def _notes(made: Chosen) -> dict[str, Any]:
         "accuracy_error": standard_error(chosen.hits),
         "loss": chosen.loss,
         "loss_error": standard_error(chosen.losses),
+        "compared": [_compared(head, head is chosen) for head in choice.judged],
+    }
+
+
+def _compared(head: "Judged", is_chosen: bool) -> dict[str, Any]:
+    from transfer.metrics import standard_error
+
+    return {
+        "sees": head.name,
+        "transform": head.transform,
+        "penalty": head.penalty,
+        "accuracy": head.accuracy,
+        "accuracy_error": standard_error(head.hits),
+        "loss": head.loss,
+        "loss_error": standard_error(head.losses),
+        "chosen": is_chosen,
     }
 
 

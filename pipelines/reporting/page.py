@@ -1,0 +1,116 @@
+"""The page: its parts joined by templates into one file that asks nothing of a network."""
+
+import time
+from colorsys import hls_to_rgb
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from pipelines.reporting.data import data
+from pipelines.reporting.feature_map import feature_map
+from pipelines.reporting.left import Left
+from pipelines.reporting.mistakes import mistakes
+from pipelines.reporting.model import model
+from pipelines.reporting.summary import summary
+from pipelines.reporting.thumbnails import Thumbnails
+from pipelines.reporting.training import training
+from transfer.names import shown
+
+TEMPLATES = files("pipelines.reporting") / "templates"
+TITLES = {
+    "summary": "Summary",
+    "data": "Data",
+    "training": "Training",
+    "mistakes": "Mistakes",
+    "map": "Map",
+    "model": "Model",
+}
+"""The parts of a page, in order."""
+OKABE_ITO = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#7f7f7f"),
+)
+"""Colours of the first classes, told apart by colour-blind readers too."""
+GOLDEN_ANGLE = 0.381966
+"""Of a turn: hues of further classes, each far from those before."""
+
+
+def page_of(left: Left) -> str:
+    """Makes the page.
+
+    Args:
+        left: What the stages left.
+    """
+    thumbnails = Thumbnails(left.images)
+    parts: dict[str, Any] = {
+        "summary": summary(left),
+        "data": data(left, thumbnails),
+        "training": training(left),
+        "mistakes": mistakes(left, thumbnails),
+        "map": _with_points(feature_map(left, thumbnails)),
+        "model": model(left),
+    }
+    thumbnails.make()
+    ids = {} if left.features is None else dict(enumerate(map(shown, left.features.ids)))
+    return (
+        _environment(thumbnails)
+        .get_template("page.html")
+        .render(
+            **parts,
+            name=left.folder.name,
+            split=left.split_name,
+            written=time.strftime("%Y-%m-%d %H:%M"),
+            contents=[(id, title) for id, title in TITLES.items() if parts[id]],
+            colours=_colours(len(left.features.class_names) if left.features is not None else 0),
+            ids=ids,
+            images={row: [thumbnails.uri(row), ids[row]] for row in _on_demand(parts)},
+            style=_file("style.css"),
+            script=_file("script.js"),
+        )
+    )
+
+
+def _environment(thumbnails: Thumbnails) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipelines.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["picture"] = thumbnails.uri
+    return environment
+
+
+def _file(name: str) -> jinja2.utils.markupsafe.Markup:
+    return jinja2.utils.markupsafe.Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _with_points(told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A map as its template takes it: what is drawn, and what the page's program is told."""
+    if told is None:
+        return None
+    first = next(iter(told["places"].values()))
+    points = list(zip(first, told["labels"], told["predicted"], strict=True))
+    names = ("names", "rows", "ids", "labels", "predicted", "places")
+    return {**told, "points": points, "told": {name: told[name] for name in names}}
+
+
+def _on_demand(parts: dict[str, Any]) -> list[int]:
+    """Rows whose pictures are shown when somebody asks for them."""
+    rows = set(parts["map"]["rows"] if parts["map"] else ())
+    for one in parts["mistakes"]["models"] if parts["mistakes"] else ():
+        cells = [cell for line in one["matrix"] or () for cell in line] + one["pairs"]
+        rows.update(row for cell in cells for row in cell.rows)
+    return sorted(rows)
+
+
+def _colours(count: int) -> list[str]:
+    more = [
+        "#"
+        + "".join(
+            f"{round(255 * part):02x}" for part in hls_to_rgb(number * GOLDEN_ANGLE % 1, 0.55, 0.6)
+        )
+        for number in range(max(0, count - len(OKABE_ITO)))
+    ]
+    return [*OKABE_ITO, *more][:count]
