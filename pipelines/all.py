@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cache import FeatureFile
-from pipelines import evaluate, features, finetune, head
+from pipelines import evaluate, features, finetune, head, report
 from pipelines.evaluate import EvaluateStage
 from pipelines.features import FeaturesStage
 from pipelines.finetune import FinetuneStage
@@ -13,6 +13,7 @@ from pipelines.head import HeadStage
 from pipelines.home import with_homes
 from pipelines.models import CLASSIFIER, FINETUNED
 from pipelines.recipes import fill
+from pipelines.report import ReportStage
 from pipelines.results import print_table
 from pipelines.runs import tables_of
 from pipelines.setup import Setup
@@ -20,7 +21,7 @@ from pipelines.setup import Setup
 
 @dataclass(frozen=True)
 class AllStages:
-    """Run features, head, fine-tune and evaluate with a recipe's options, and sum them up."""
+    """Run features, head, fine-tune, evaluate and report with a recipe's options, and sum them up."""
 
     setup: Setup = field(default_factory=Setup)
 
@@ -64,5 +65,7 @@ def run(stage: AllStages) -> list[list[object]]:
         reached = f"{scores['split']} accuracy {score['accuracy']:.4f}"
         note(f"evaluate {name}", did, reached, started, where / f"confusion-{name}.png")
         started = time.monotonic()
+    page = report.run(ReportStage(setup, split=scores["split"]))
+    note("report", "one page of all that", "", started, page)
     print_table("What each stage did", ["stage", "did", "reached", "seconds", "file"], rows)
     return rows

@@ -19,7 +19,7 @@ STAGES = {
     "backbones": ("BackbonesStage", "list backbones, show the blocks of one and what each costs"),
     "cache": ("CacheStage", "list, show, verify, mend, remove and prune feature files"),
     "doctor": ("DoctorStage", "say what this machine has, and whether the demo can run"),
-    "all": ("AllStages", "features, head, fine-tune, evaluate, and a table of them"),
+    "all": ("AllStages", "features, head, fine-tune, evaluate, report, and a table of them"),
 }
 """Stage, the dataclass of its options, what it does."""
 

@@ -82,3 +82,5 @@ def test_recipe_runs(recipe, tmp_path, request, capsys, fewer_blocks):
         assert scores["num_images"] == np.sum(scores["confusion"]) > 0
         assert (folder / f"architecture-{name}.png").exists()
     assert (folder / "finetuned.keras").exists() == tuned
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert all(f'<h3>{name}: ' in page for name in models)
