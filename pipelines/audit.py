@@ -107,7 +107,7 @@ def _audit(setup: Setup) -> dict[str, Any]:
         )
         show(findings, audited)
         alike = classes_alike(neighbours, features.labels, len(features.class_names))
-        classes = _classes(features, alike)
+        classes = _classes(features, audited, alike)
         curve = measure(setup, features, np.asarray(audited.split), audited.groups, judged.cuts)
     write_findings(folder / AUDIT, findings, audited)
     result = {
@@ -174,7 +174,7 @@ def _outliers(neighbours: Neighbours) -> list[Finding]:
     ]
 
 
-def _classes(features: FeatureFile, alike: list[Alike]) -> dict[str, Any]:
+def _classes(features: FeatureFile, audited: Audited, alike: list[Alike]) -> dict[str, Any]:
     """Says where classes are uneven, or cannot be told apart."""
     names = features.class_names
     counts = np.bincount(features.labels, minlength=len(names))
@@ -191,7 +191,12 @@ def _classes(features: FeatureFile, alike: list[Alike]) -> dict[str, Any]:
         few = ", ".join(f"{one} and {other} ({mixed:.0%})" for one, other, mixed in pairs[:FEW])
         more = ", ..." * (len(pairs) > FEW)
         print(shown(f"audit: classes mixed, of what chance would mix: {few}{more}"))
+    of_both = Counter(zip(audited.classes, audited.split, strict=True))
     return {
         "classes": dict(zip(names, counts.tolist(), strict=True)),
+        "classes_by_split": {
+            name: {split: of_both[name, split] for split in ("train", "val", "test")}
+            for name in names
+        },
         "classes_mixed": [list(pair) for pair in pairs],
     }

@@ -175,15 +175,18 @@ def _sweep(stage: SweepStage, trials: Sequence[Trial], groups: Sequence[Group], 
             f"sweep expects a head that learns, received {len(scores)} that diverged, and saved "
             "none; search lower values of learning_rate or l2"
         )
-    others = [score for one in linear for score in one.others]
-    leaderboard.show(board, others, stage.setup.run_folder, plan.rank_by)
     # Of heads that were dropped no weights are left; where val_loss chooses epochs, one may lead.
     best = next((pair for pair in board if pair[1].finished), None)
     exact = min(linear, key=lambda one: rank(asdict(one.score), plan.rank_by), default=None)
+    others = [score for one in linear for score in one.others]
+    folder = stage.setup.run_folder
+    show = partial(leaderboard.show, board, others, folder=folder, rank_by=plan.rank_by)
     if exact and not (best and _is_better(best[1], exact, plan)):
+        show(exact.score)
         chosen = _save_linear(stage, exact)
     else:
         assert best is not None
+        show(best[1])
         (group,) = (group for group in groups if best[0] in group.trials)
         chosen = _save(stage, best[0], group, plan, best[1].seconds)
     result = {
@@ -194,7 +197,7 @@ def _sweep(stage: SweepStage, trials: Sequence[Trial], groups: Sequence[Group], 
         "heads": [leaderboard.entry(*pair) for pair in board],
         "chosen": chosen,
     }
-    write_json(stage.setup.run_folder / "sweep.json", result)
+    write_json(folder / "sweep.json", result)
     return result
 
 

@@ -64,7 +64,8 @@ def say_number(curve: Curve | None) -> dict[str, Any] | None:
     """Says what twice as many images would bring.
 
     Returns:
-        For `audit.json`: sizes, accuracies, and what is foretold.
+        For `audit.json`: sizes, accuracies with their standard errors, and what is foretold of the
+        images that there are and of twice as many: how many, accuracy and standard error.
     """
     if curve is None:
         print("audit: too few images to say what more of them would bring")
@@ -77,6 +78,7 @@ def say_number(curve: Curve | None) -> dict[str, Any] | None:
     return {
         "images_per_class": curve.sizes.tolist(),
         "accuracy": curve.accuracies.tolist(),
+        "accuracy_error": curve.errors.tolist(),
         "now": [curve.now, *now],
         "twice": [2 * curve.now, *twice],
     }

@@ -132,8 +132,10 @@ def choose(
         None where the features are too large for the memory.
 
     Raises:
+        CacheError: If a cut is unknown.
         InputError: If no class has two images.
     """
+    features.joined_shape(cuts)  # refuses cuts that there are not, which the next lines would drop
     plan = plan_of(split, features_stage.val_is_given(features), refit)
     # From the input towards the top, in whatever order they are asked for.
     cuts = tuple(cut for cut in features.cuts if cut in cuts or not cuts)

@@ -18,9 +18,11 @@ from pipelines.sweeping.space import in_words
 from pipelines.sweeping.trials import Trial
 
 SHOWN = 20
-"""Heads on the terminal and in the picture; the file has all."""
+"""Heads on the terminal and in the picture, and the chosen one; the file has all."""
 LINEAR = "linear head on"
 """Column that says what a linear head sees; heads of the search have their options."""
+CHOSEN = "chosen"
+"""Column that says `yes` of the head that is kept: simpler ones win over others hardly better."""
 
 
 def ranked(
@@ -40,6 +42,7 @@ def ranked(
 def show(
     board: Sequence[tuple[Trial, Score]],
     linear: Sequence[LinearScore],
+    chosen: Score | LinearScore,
     folder: Path,
     rank_by: RankBy = "log_loss",
 ) -> None:
@@ -48,15 +51,19 @@ def show(
     Args:
         board: Heads of the search, from `ranked`.
         linear: Linear heads.
+        chosen: The head that is kept, one of them.
         folder: Of the run.
         rank_by: What the best have the best of.
     """
+    from transfer.pictures.leaderboard import plot_leaderboard
+
     names = _varying([trial.point for trial, _ in board])
     columns = [
         *([LINEAR] if linear else []),
         *names,
         *["accuracy", "+-", "log loss", "+- "],
         *(["trained", "seconds"] if board else []),
+        CHOSEN,
     ]
     blank = [""] if linear else []
     cells: list[tuple[Score | LinearScore, list[str]]]
@@ -64,16 +71,21 @@ def show(
     after = [""] * (2 if board else 0)
     cells += [(one, [one.sees, *[""] * len(names), *_scores(one), *after]) for one in linear]
     cells.sort(key=lambda pair: rank(asdict(pair[0]), rank_by))
-    rows = [row for _, row in cells]
+    place = [score for score, _ in cells].index(chosen)
+    rows = [[*row, "yes" * (number == place)] for number, (_, row) in enumerate(cells)]
     folder.mkdir(parents=True, exist_ok=True)
     with (
         whole_file(folder / "sweep.csv") as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         csv.writer(file).writerows([columns, *rows])
-    title = f"the best {min(SHOWN, len(rows))} heads, on images that they have not seen"
-    print_table(title, columns, rows[:SHOWN])
-    _draw(board, names, columns, rows, title, folder)
+    title = f"the best {min(SHOWN, len(rows))} heads"
+    title += " and the chosen one" * (place >= SHOWN) + ", on images that they have not seen"
+    shown = [*rows[:SHOWN], *rows[max(place, SHOWN) : place + 1]]
+    print_table(title, columns, shown)
+    table = folder / "sweep-leaderboard.png"
+    plot_leaderboard(columns, shown, table, title, min(place, SHOWN))
+    _draw(board, names, folder)
 
 
 def deviations(board: Sequence[tuple[Trial, Score]]) -> np.ndarray:
@@ -105,20 +117,11 @@ def luck(deviations: np.ndarray, tried: int) -> float | None:
     return float(norm.ppf((tried - 0.375) / (tried + 0.25)) * errors.mean())
 
 
-def _draw(
-    board: Sequence[tuple[Trial, Score]],
-    names: Sequence[str],
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    title: str,
-    folder: Path,
-) -> None:
-    """The leaderboard, accuracy against each option that varies, and the rungs."""
+def _draw(board: Sequence[tuple[Trial, Score]], names: Sequence[str], folder: Path) -> None:
+    """Accuracy against each option that varies, and the rungs."""
     from transfer.pictures.curves import plot_rungs
-    from transfer.pictures.leaderboard import plot_leaderboard
     from transfer.pictures.parameters import plot_parameters
 
-    plot_leaderboard(columns, rows[:SHOWN], folder / "sweep-leaderboard.png", title)
     parameters = folder / "sweep-parameters.png"
     parameters.unlink(missing_ok=True)
     if names:

@@ -61,7 +61,7 @@ class Linear:
         in_words: What was chosen.
         new: The head, to be saved.
         score: The chosen head's.
-        others: Of all that were judged, the best first.
+        others: Of the best that were judged, the best first, and of the chosen one.
         losses: `(judging images,)` of the chosen head, nats.
         judge: `(judging images,)` the fold of each.
         deviations: `(heads, judging images)` losses of each head less the mean over heads.
@@ -121,13 +121,15 @@ def linear_head(place: Place, refit: bool) -> Linear | None:
         return _score(head, place.in_words)
 
     calibrated = choice.chosen.logits / choice.temperature  # as the exported head says it
+    score = scored(choice.chosen)
+    others = [scored(head) for head in choice.judged[:SHOWN]]
     losses = np.stack([head.losses for head in choice.judged])
     return Linear(
         place,
         choice.chosen.in_words(len(chosen.cuts)),
         new,
-        scored(choice.chosen),
-        tuple(scored(head) for head in choice.judged[:SHOWN]),
+        score,
+        tuple(others if score in others else [*others, score]),
         losses_of(calibrated, choice.chosen.labels),
         chosen.rows.judge[choice.images],
         losses - losses.mean(0),

@@ -11,7 +11,7 @@ from pipelines.cli import main, parse
 from pipelines.features import split_of
 from pipelines.heads.choosing import choose_again
 from pipelines.models import load_head, read_head
-from tests.pipelines.small_runs import SMALL, options, photographs
+from tests.pipelines.small_runs import SMALL, options, photographs, refused
 from transfer.errors import InputError
 
 
@@ -48,6 +48,15 @@ def test_it_says_what_was_compared_what_was_chosen_and_why(place, capsys):
     scores = f"accuracy {chosen['accuracy']:.4f} +- {chosen['accuracy_error']:.4f}"
     assert any(f"cross-validated {scores}" in line for line in lines)
     assert chosen["folds"] == 5 and chosen["judged_by"] == 36 and chosen["tried"] > 10
+
+
+@pytest.mark.parametrize("stage", ["head", "sweep"])
+def test_cuts_that_there_are_not_are_refused(place, capsys, stage):
+    with features_of(place) as features:
+        known = features.cuts[-1]
+    for cuts in (["nope"], [known, "nope"]):
+        said = refused(capsys, stage, *options(place, "--run", "refused", "--use-cuts", *cuts))
+        assert "--use-cuts expects some of" in said and said.strip().endswith("received nope")
 
 
 def test_what_was_said_of_images_not_seen_is_kept(place):

@@ -148,6 +148,7 @@ def test_the_table_has_all_heads_and_the_median_is_theirs(swept, place):
     assert [(line["class_weights"], float(line["learning_rate"])) for line in lines] == [
         (head["class_weights"], head["learning_rate"]) for head in heads
     ]
+    assert [line["chosen"] for line in lines] == ["yes", "", "", "", "", ""]
     losses = [float(line["log loss"]) for line in lines]
     (line,) = [line for line in swept.splitlines() if "6 heads tried;" in line]
     lead = float(line.split("the best is ")[1].split()[0])
@@ -257,6 +258,9 @@ def test_linear_heads_take_part_and_are_as_good_as_those_of_the_head_stage(place
     alone = result_of(place, "chosen", "head.json")
     swept = result_of(place, "linear", "head.json")
     assert swept["chosen"]["loss"] <= alone["chosen"]["loss"] + 1e-9
+    with (place / "runs" / "linear" / "sweep.csv").open(newline="") as file:
+        (kept,) = [line for line in csv.DictReader(file) if line["chosen"]]
+    assert float(kept["log loss"]) == round(swept["chosen"]["loss"], 4)
     assert result["chosen"]["test_accuracy"] > 0.4  # of ten classes
     # It is a head like any other: all stages take it.
     said_by("evaluate", *options(place, "linear", "--no-pictures"))

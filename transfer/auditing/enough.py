@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -49,6 +50,22 @@ class Curve:
         """`(sizes,)`, means over draws, 0-1."""
         return self.hits.mean((0, 2))
 
+    @property
+    def errors(self) -> np.ndarray:
+        """`(sizes,)` standard errors of the accuracies, of drawing judging images and orders."""
+        return self._resampled.std(0)
+
+    @cached_property
+    def _resampled(self) -> np.ndarray:
+        """`(resamplings, sizes)` accuracies of a bootstrap over judging images and orders."""
+        rng = np.random.default_rng(0)
+        draws, sizes, judges = self.hits.shape
+        values = np.empty((RESAMPLINGS, sizes))
+        for row in values:
+            some = self.hits[rng.integers(draws, size=draws)].mean(0)
+            row[:] = some[:, rng.integers(judges, size=judges)].mean(1)
+        return values
+
     def at(self, size: float) -> tuple[float, float]:
         """Accuracy at another number of images per class, and its standard error.
 
@@ -56,14 +73,7 @@ class Curve:
         the law itself: how far it is off where the largest size measured is foretold from those up
         to half of it, which is the same step as to twice as many.
         """
-        rng = np.random.default_rng(0)
-        draws, _, judges = self.hits.shape
-        values = []
-        for _ in range(RESAMPLINGS):
-            some = self.hits[rng.integers(draws, size=draws)].mean(0)
-            values.append(
-                _foretold(self.sizes, some[:, rng.integers(judges, size=judges)].mean(1), size)
-            )
+        values = [_foretold(self.sizes, accuracies, size) for accuracies in self._resampled]
         last = _foretold(self.sizes[:-1], self.accuracies[:-1], self.sizes[-1])
         off = last - self.accuracies[-1]
         return _foretold(self.sizes, self.accuracies, size), math.hypot(float(np.std(values)), off)

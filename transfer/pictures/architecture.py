@@ -167,7 +167,7 @@ def _sources(inbound_nodes: Any) -> list[tuple[str, int]]:
 
 
 def _details(layer: Any) -> list[str]:
-    """What stands under the name: the type, output shapes, and parameters where there are any."""
+    """What stands under the name: type, output shapes, parameters, which layers inside trained."""
     import keras
 
     shapes = [_shape(tensor.shape) for tensor in keras.tree.flatten(layer.output)]
@@ -178,7 +178,14 @@ def _details(layer: Any) -> list[str]:
         lines = [f"model of {len(layer.layers)} layers", f"→ {shown}"]
     else:
         lines = [f"{type(layer).__name__} → {shown}"]
-    return lines + ([_parameters(layer)] if getattr(layer, "weights", []) else [])
+    lines += [_parameters(layer)] if getattr(layer, "weights", []) else []
+    trains = _trains(layer)
+    trained = [name for name, trained in trains.items() if trained]
+    if 0 < len(trained) < len(trains):
+        ends = dict.fromkeys([trained[0], trained[-1]])
+        lines.append(f"trained: {' to '.join(ends)}")
+        lines.append(f"{len(trained)} of {len(trains)} layers with parameters")
+    return lines
 
 
 def _shape(shape: Sequence[int | None]) -> str:
@@ -192,12 +199,17 @@ def _parameters(layer: Any) -> str:
     return f"{count:,} parameters" + (f", {trained:,} trained" if trained != count else "")
 
 
-def _kind(layer: Any) -> str:
-    trained = {
-        bool(inner.trainable_weights)
+def _trains(layer: Any) -> dict[str, bool]:
+    """Whether they train, of the layers inside that have parameters, or of the layer itself."""
+    return {
+        inner.name: bool(inner.trainable_weights)
         for inner in leaf_layers(layer)
         if getattr(inner, "weights", [])
     }
+
+
+def _kind(layer: Any) -> str:
+    trained = set(_trains(layer).values())
     if not trained:
         return WITHOUT
     if len(trained) == 2:

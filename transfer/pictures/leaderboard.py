@@ -12,22 +12,22 @@ from transfer.pictures.parameters import ABSENT, DEFAULT
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HEADER_FILL, FIRST_ROW_FILL, OTHER_FILL = "#e6e6e6", "#fde3c0", "#ffffff"
-MOST_ROWS = 20
+HEADER_FILL, CHOSEN_FILL, OTHER_FILL = "#e6e6e6", "#fde3c0", "#ffffff"
 CELL_SIZE, TITLE_SIZE = 9.5, 12  # points
 ROW_HEIGHT, CELL_PADDING, MARGIN = 0.29, 0.12, 0.2  # inches
 
 
 def plot_leaderboard(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], path: Path, title: str
+    columns: Sequence[str], rows: Sequence[Sequence[str]], path: Path, title: str, chosen: int
 ) -> Path:
     """Draws a table of the best heads; columns of numbers stand to the right.
 
     Args:
         columns: What stands above each column.
-        rows: Cells as they are to be read, the best head first; the first 20 rows are drawn.
+        rows: Cells as they are to be read, the best head first.
         path: Where the picture goes.
         title: Stands above it.
+        chosen: Number of the row that stands out.
 
     Returns:
         The path.
@@ -42,7 +42,7 @@ def plot_leaderboard(
         )
     title = figures.drawable(title)
     columns = [figures.shorten(column.replace("_", " ")) for column in columns]
-    rows = [[figures.shorten(cell, 44) for cell in row] for row in rows[:MOST_ROWS]]
+    rows = [[figures.shorten(cell, 44) for cell in row] for row in rows]
     widths = [
         max(figures.text_width(cell, CELL_SIZE, "bold") for cell in cells) + 2 * CELL_PADDING
         for cells in zip(columns, *rows, strict=True)
@@ -57,12 +57,16 @@ def plot_leaderboard(
     axes.axis("off")
     figure.text(MARGIN / page[0], 1 - MARGIN / page[1], title, fontsize=TITLE_SIZE, weight="bold",
                 verticalalignment="top", parse_math=False)  # fmt: skip
-    _add_table(axes, columns, rows, widths)
+    _add_table(axes, columns, rows, widths, chosen)
     return figures.save(figure, path)
 
 
 def _add_table(
-    axes: Axes, columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[float]
+    axes: Axes,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[float],
+    chosen: int,
 ) -> None:
     from matplotlib.transforms import Bbox
 
@@ -75,10 +79,10 @@ def _add_table(
     numeric = [_are_numbers(cells) for cells in zip(*rows, strict=True)]
     for (row, column), cell in table.get_celld().items():
         cell.PAD = CELL_PADDING / widths[column]  # a share of the cell's width
-        cell.set(facecolor={0: HEADER_FILL, 1: FIRST_ROW_FILL}.get(row, OTHER_FILL),
-                 edgecolor=HEADER_FILL)  # fmt: skip
+        fill = {0: HEADER_FILL, chosen + 1: CHOSEN_FILL}.get(row, OTHER_FILL)
+        cell.set(facecolor=fill, edgecolor=HEADER_FILL)
         cell.set_text_props(horizontalalignment="right" if numeric[column] else "left",
-                            fontsize=CELL_SIZE, weight="bold" if row < 2 else "normal",
+                            fontsize=CELL_SIZE, weight="normal" if fill == OTHER_FILL else "bold",
                             parse_math=False)  # fmt: skip
 
 

@@ -3,14 +3,18 @@
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from cache import FeatureFile
+from pipelines.audit import _classes
+from pipelines.auditing.findings import Audited
 from pipelines.cli import main
 from tests.pipelines.small_runs import SMALL, refused
+from transfer.auditing.class_confusion import Alike
 
 SPLITS = {"train": 24, "test": 8}
 ODD = {
@@ -127,6 +131,46 @@ def test_the_summary_is_short_and_belongs_to_the_features(place):
     assert summary["labels_judged"] > 40
     accuracy, error = summary["number"]["twice"][1:]
     assert 0.5 < accuracy <= 1 and 0 <= error < 0.5
+
+
+def test_the_summary_has_what_a_page_shows_of_classes_and_of_the_curve(place):
+    summary = json.loads((run_of(place) / "audit.json").read_text())
+    found = summary["classes_by_split"]
+    photos = place / "photos"
+    for name, total in summary["classes"].items():
+        assert sum(found[name].values()) == total
+        assert found[name]["test"] == len(list((photos / "test" / name).iterdir()))
+        assert found[name]["val"] == round(0.2 * len(list((photos / "train" / name).iterdir())))
+    number = summary["number"]
+    judging = sum(of["train"] + of["val"] for of in found.values())
+    assert number["now"][0] == judging / 2 == number["twice"][0] / 2
+    assert number["images_per_class"] == sorted(number["images_per_class"])
+    assert number["images_per_class"][-1] < number["now"][0]
+    for accuracy, error in zip(number["accuracy"], number["accuracy_error"], strict=True):
+        assert 0.5 < accuracy < 1 and 0 < error < 0.1
+
+
+def test_classes_that_are_uneven_or_mixed_are_said_and_kept(capsys):
+    names, labels = ("cat", "[dog]", "owl"), np.repeat([0, 1, 2], [9, 3, 2])
+    split = ["train"] * 9 + ["val", "test", "test"] + ["train"] * 2
+    classes = [names[label] for label in labels]
+    found = _classes(
+        SimpleNamespace(class_names=names, labels=labels),
+        Audited([""] * len(labels), classes, split, None),
+        [Alike(0, 1, 0.75432), Alike(1, 2, 0.5)],
+    )
+    assert found == {
+        "classes": {"cat": 9, "[dog]": 3, "owl": 2},
+        "classes_by_split": {
+            "cat": {"train": 9, "val": 0, "test": 0},
+            "[dog]": {"train": 0, "val": 1, "test": 2},
+            "owl": {"train": 2, "val": 0, "test": 0},
+        },
+        "classes_mixed": [["cat", "[dog]", 0.754], ["[dog]", "owl", 0.5]],
+    }
+    said = capsys.readouterr().out
+    assert "uneven: cat has 9 images, owl 2" in said
+    assert "cat and [dog] (75%), [dog] and owl (50%)" in said
 
 
 def test_again_it_says_what_there_is_without_keras_and_keeps_decisions(place, capsys, monkeypatch):

@@ -63,9 +63,9 @@ def test_better_heads_stand_above_worse_ones(values, random, rank_by):
                 assert second < next_second or one.number < other.number
 
 
-def shown(board, folder, capsys, linear=(), rank_by="log_loss"):
-    """What was printed, and the lines of the file."""
-    show(board, linear, folder, rank_by)
+def shown(board, folder, capsys, linear=(), rank_by="log_loss", chosen=None):
+    """What was printed, and the lines of the file; by default the first head is chosen."""
+    show(board, linear, chosen or (board[0][1] if board else linear[0]), folder, rank_by)
     with (folder / "sweep.csv").open(newline="") as file:
         return capsys.readouterr().out, list(csv.DictReader(file))
 
@@ -131,7 +131,7 @@ def test_errors_stand_beside_what_they_are_of(tmp_path, capsys):
 def test_a_search_over_epochs_has_its_values_and_the_epochs_trained(tmp_path, capsys):
     trials = [trial_of(number, {"epochs": epochs}) for number, epochs in enumerate((9, 20))]
     scores = [score_of(0, 0.9, epochs=4), score_of(1, 0.8, epochs=7)]
-    show(list(zip(trials, scores, strict=True)), [], tmp_path)
+    show(list(zip(trials, scores, strict=True)), [], scores[0], tmp_path)
     header, *rows = list(csv.reader((tmp_path / "sweep.csv").open(newline="")))
     assert len(set(header)) == len(header)
     for row, of_option, trained in zip(rows, ("9", "20"), ("4", "7"), strict=True):
@@ -167,8 +167,32 @@ def test_linear_heads_stand_among_the_others(tmp_path, capsys):
     assert "0.8125" in line and "0.0200" in line
     # Without a search there are no columns for what it says.
     _, lines = shown([], tmp_path, capsys, linear)
-    assert list(lines[0]) == ["linear head on", "accuracy", "+-", "log loss", "+- "]
+    assert list(lines[0]) == ["linear head on", "accuracy", "+-", "log loss", "+- ", "chosen"]
     assert not (tmp_path / "sweep-rungs.png").exists()
+
+
+@pytest.mark.parametrize("place", [0, 7, 19, 20, 27])
+def test_the_chosen_head_is_marked_wherever_it_stands(place, tmp_path, capsys, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        "transfer.pictures.leaderboard.plot_leaderboard",
+        lambda columns, rows, path, title, chosen: drawn.update(rows=rows, chosen=rows[chosen]),
+    )
+    board = board_of(26)
+    # Among the heads of the search two linear ones, of which one may be the chosen one.
+    linear = [LinearScore("top", 0.5, 7 / 8 - 0.01, 0.1, 0.1)]
+    linear += [LinearScore("all", 0.5, 99.0, 0.1, 0.1)]
+    scores = sorted([*(score for _, score in board), *linear], key=lambda one: one.val_loss)
+    said, lines = shown(board, tmp_path, capsys, linear, chosen=scores[place])
+    assert scores[7] is linear[0] and scores[27] is linear[1]
+    assert [number for number, line in enumerate(lines) if line["chosen"]] == [place]
+    assert lines[place]["chosen"] == "yes"
+    rows = [line for line in said.splitlines() if line.startswith("│")]
+    assert len(rows) == len(drawn["rows"]) == (20 if place < 20 else 21)
+    assert [number for number, row in enumerate(rows) if "yes" in row] == [min(place, 20)]
+    assert f"{scores[place].val_loss:.4f}" in rows[min(place, 20)]
+    assert drawn["chosen"] == list(lines[place].values())
+    assert ("and the chosen one" in said) == (place >= 20)
 
 
 def test_a_head_that_diverged_can_be_shown(tmp_path, capsys):

@@ -40,6 +40,18 @@ def test_a_power_law_is_found_again():
     assert error < 0.02
 
 
+def test_errors_are_those_of_drawing_images_and_orders():
+    rng = np.random.default_rng(0)
+    # Images differ, orders do not; then orders differ, and images do not.
+    images = np.broadcast_to(rng.random((1, 3, 400)) < 0.8, (4, 3, 400))
+    curve = Curve(np.array([5.0, 10, 20]), images, 25)
+    expected = images[0].std(1) / 400**0.5
+    np.testing.assert_allclose(curve.errors, expected, rtol=0.15)
+    orders = np.broadcast_to(np.array([[True], [True], [False], [False]])[:, None], (4, 3, 400))
+    curve = Curve(np.array([5.0, 10, 20]), orders, 25)
+    np.testing.assert_allclose(curve.errors, 0.5 / 4**0.5, rtol=0.15)
+
+
 def test_of_few_images_nothing_is_said():
     features, labels = problem(20)
     assert curve_of(features, labels) is None

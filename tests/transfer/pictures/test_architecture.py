@@ -197,6 +197,42 @@ def test_a_saved_model_is_drawn_alike(tmp_path, figures):
     assert first == second
 
 
+@pytest.mark.parametrize(
+    ("which", "fill", "said"),
+    [
+        (None, "frozen", []),  # as a head is saved
+        ("head", "frozen", []),
+        ("blocks:2", "partly trained", ["block_3_conv to block_4_norm", "4 of 8"]),
+        ("norm", "partly trained", ["block_1_norm to block_4_norm", "4 of 8"]),
+        ("1", "frozen", []),  # the last layer has no parameters
+        ("2", "partly trained", ["block_4_norm", "1 of 8"]),
+        ("all", "trained", []),
+    ],
+)
+def test_a_loaded_classifier_says_what_of_it_was_trained(tmp_path, svg, figures, which, fill, said):
+    from tests.transfer.finetuning.small_classifier import classifier
+    from transfer.classifier import ClassifierCard, load_classifier, save_classifier
+    from transfer.finetuning.unfreezing import unfreeze
+
+    model = classifier(batch_norm=False)
+    backbone = model.get_layer("body").get_layer("backbone")
+    head = 32 * 8 + 8 + 8 * 2 + 2
+    trained = unfreeze(model, which).parameters if which else head
+    card = ClassifierCard(("red", "blue"), "MobileNetV2", (32, 32), ("block_4_relu",), "avg")
+    save_classifier(model, card, tmp_path / "m.keras")
+    plot_architecture(load_classifier(tmp_path / "m.keras")[0], svg)
+    found = texts(svg)
+    of_backbone = backbone.count_params()
+    assert f"classifier: {of_backbone + head:,} parameters, {trained:,} trained" in found
+    assert f"{of_backbone:,} parameters, {trained - head:,} trained" in found
+    assert fill_of(figures[0], "backbone") == architecture.FILLS[fill]
+    assert fill_of(figures[0], "logits") == architecture.FILLS["trained"]
+    told = [text for text in found if "trained: " in text or " of 8 layers" in text]
+    expected = [f"trained: {said[0]}", f"{said[1]} layers with parameters"] if said else []
+    assert told == expected
+    assert_tidy(figures[0])
+
+
 def test_a_sequential_model_is_drawn(tmp_path, figures):
     import keras
 

@@ -1,0 +1,1 @@
+"""HTML pages that the project writes, opened in a real browser; skipped where there is none."""
