@@ -20,6 +20,7 @@ ARROWS = {
     "transfer.names": "",
     "transfer.calibration": "errors",
     "transfer.metrics": "errors calibration",
+    "transfer.comparing": "calibration metrics",
     "transfer.machine": "",
     "transfer.backend": "errors",
     "transfer.pictures": "backend machine names calibration",
