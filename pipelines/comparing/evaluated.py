@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluating.predictions import Predictions, read_predictions
-from pipelines.models import read_finetuned, read_head
+from pipelines.models import read_finetuned, read_head, tuned_id
 from pipelines.run_names import LATEST
 from pipelines.runs import latest, tables_in
 from transfer.errors import InputError
@@ -101,10 +101,10 @@ def _changed(said: Predictions, head: dict[str, Any], tuned: dict[str, Any] | No
     """How the run that was evaluated differs from the one that is there; empty if it does not."""
     if said.head_id != head["id"]:
         return "with an older head than it has now"
-    if tuned is not None and TUNED not in said.probabilities:
+    if said.tuned_id != tuned_id(tuned):
+        if said.tuned_id:
+            return "with a fine-tuned model that it no longer has"
         return "before it was fine-tuned"
-    if tuned is None and TUNED in said.probabilities:
-        return "with a fine-tuned model that it has no more"
     return ""
 
 

@@ -68,11 +68,12 @@ class Runs:
             np.argsort(order)[LABELS][keep],
             np.array(CLASSES)[order],
             {model: values[keep][:, order] for model, values in models.items()},
+            "first tuning" if "finetuned" in models else "",
         )
         save_predictions(folder, replace(kept, **changed))
 
-    def tune(self, name):
-        tuned = {"head_id": f"head of {name}", "trained": "2 of 19 blocks", "share": 0.5}
+    def tune(self, name, id="first tuning"):
+        tuned = {"id": id, "head_id": f"head of {name}", "trained": "2 of 19 blocks", "share": 0.5}
         with zipfile.ZipFile(self.folder(name) / FINETUNED, "w") as archive:
             archive.writestr(FINETUNE_RESULT, json.dumps(tuned | {"seconds": 30.0}))
 
@@ -243,10 +244,13 @@ def test_an_evaluation_of_what_the_run_was_is_refused(runs, capsys):
     runs.tune("b")
     runs.add("c", {"head": said({0}), "finetuned": said({1})})
     (runs.folder("c") / FINETUNED).unlink()
+    runs.add("d", {"head": said({0}), "finetuned": said({1})})
+    runs.tune("d", "second tuning")
     for name, changed in (
         ("a", "with an older head than it has now"),
         ("b", "before it was fine-tuned"),
-        ("c", "with a fine-tuned model that it has no more"),
+        ("c", "with a fine-tuned model that it no longer has"),
+        ("d", "with a fine-tuned model that it no longer has"),
     ):
         error = refused(capsys, *runs.compare(name))
         assert f"run {name} was evaluated on the test split {changed}; run `transfer" in error
