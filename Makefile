@@ -12,7 +12,7 @@ TAKEN_RECIPE = $(or $(RECIPE),$(if $(CHOSEN)$(LAST_RUN),,$(FIRST_RECIPE)))
 features: TAKEN_RECIPE = $(or $(RECIPE),$(if $(CHOSEN),,$(FIRST_RECIPE)))
 
 # make features DATA=photos BACKBONE=EfficientNetLite0 IMAGE_SIZE=160 CUT="blocks" ARGS="--help"
-# A value is one word, whatever is in it; CUT, IMAGES and ARGS are as many as the shell makes of them.
+# A value is one word, whatever is in it; CUT, IMAGES, RUNS and ARGS are as many as the shell makes of them.
 quoted = '$(subst ','\'',$(1))'
 option = $(if $($(1)),--$(2) $(call quoted,$($(1))))
 OPTIONS = $(call option,TAKEN_RECIPE,recipe) $(call option,DATA,data) $(call option,BACKBONE,backbone) \
@@ -23,8 +23,8 @@ OPTIONS = $(call option,TAKEN_RECIPE,recipe) $(call option,DATA,data) $(call opt
 TRANSFER = $(VENV)/bin/transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo doctor features head rates sweep finetune evaluate predict audit report \
-        test check fuzz torture bench format clean
+.PHONY: help setup setup-dev demo doctor features head rates sweep finetune evaluate compare predict \
+        audit report test check fuzz torture bench format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -74,6 +74,9 @@ finetune: setup  ## fine-tune end to end from the head
 
 evaluate: setup  ## scores and pictures on the test split
 	@$(TRANSFER) evaluate $(OPTIONS)
+
+compare: setup  ## which of some runs is surely better: make compare RUNS="a b"
+	@$(TRANSFER) compare $(RUNS) $(ARGS)
 
 predict: setup  ## classes of images: make predict IMAGES="a.jpg folder"
 	@$(TRANSFER) predict $(OPTIONS) $(if $(IMAGES),--images $(IMAGES))

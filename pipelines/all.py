@@ -21,7 +21,7 @@ from pipelines.setup import Setup
 
 @dataclass(frozen=True)
 class AllStages:
-    """Run features, head, fine-tune, evaluate and report with a recipe's options, and sum them up."""
+    """Run features, head, fine-tune, evaluate and report by a recipe, and sum them up."""
 
     setup: Setup = field(default_factory=Setup)
 

@@ -16,7 +16,7 @@ from pipelines.features import open_features, say_unjudged, split_of
 from pipelines.finetune import check_trained_on, load_rows_of
 from pipelines.heads.training import predict_samples
 from pipelines.model_names import named
-from pipelines.models import CLASSIFIER, FINETUNED, load_head, read_finetuned
+from pipelines.models import CLASSIFIER, FINETUNED, load_head, read_finetuned, tuned_id
 from pipelines.results import write_json
 from pipelines.samples import read_samples
 from pipelines.scoring import Classifier, as_seen_by, predict_images
@@ -72,8 +72,8 @@ def run(stage: EvaluateStage) -> dict:
         say_unjudged("evaluate", features, split, (stage.split,))
         (samples,) = read_samples(features, [rows], tuple(head["cuts"]), stage.setup.memory_budget)
         probabilities = {"head": predict_samples(model, samples)}
-        tuned = read_finetuned(folder, head, "evaluate") is not None
-        paths = named({"finetuned": folder / FINETUNED} if tuned else {}, stage.models)
+        tuned = read_finetuned(folder, head, "evaluate")
+        paths = named({"finetuned": folder / FINETUNED} if tuned is not None else {}, stage.models)
         images = None
         if paths or stage.pictures:
             images = load_rows_of(features, stage.setup).subset(rows)
@@ -95,7 +95,6 @@ def run(stage: EvaluateStage) -> dict:
     print_tables(evaluations, temperatures)
     result: dict[str, Any] = {
         "split": stage.split,
-        "head_id": head["id"],
         "models": {name: scores.to_json() for name, scores in evaluations.items()},
         **scores_without(leaked, probabilities, labels),
     }
@@ -108,7 +107,16 @@ def run(stage: EvaluateStage) -> dict:
         result["networks"] = {name: network_of(one) for name, (one, _) in opened.items()}
     save_predictions(
         folder,
-        Predictions(stage.split, key, head["id"], ids, labels, np.array(names), probabilities),
+        Predictions(
+            stage.split,
+            key,
+            head["id"],
+            ids,
+            labels,
+            np.array(names),
+            probabilities,
+            tuned_id(tuned),
+        ),
     )
     write_json(folder / f"evaluation-{stage.split}.json", result)
     if pictured is not None:

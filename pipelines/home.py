@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-PATHS = ("artifacts", "data", "group", "images", "images_root", "recipe", "weights")
+PATHS = ("artifacts", "data", "group", "images", "images_root", "recipe", "runs", "weights")
 """Options that hold paths but may hold other words, too; those that are a `Path` tell by it."""
 
 

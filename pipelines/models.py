@@ -28,7 +28,7 @@ TRAINING_HEAD = "head-of-training-images.keras"
 KNOWLEDGE = "knowledge.npz"
 """In either model: the images that it knows, see `transfer.knowing.knowledge`."""
 FINETUNE_RESULT = "finetune.json"
-"""In the fine-tuned model: its scores, and the id of the head that it began with."""
+"""In the fine-tuned model: its id and scores, and the id of the head that it began with."""
 
 
 def read_head(run_folder: Path) -> dict[str, Any]:
@@ -99,3 +99,8 @@ def read_finetuned(run_folder: Path, head: dict[str, Any], stage: str) -> dict[s
             return result
     print(f"{stage}: {path} belongs to an older head and is not used; run `transfer finetune`")
     return None
+
+
+def tuned_id(tuned: dict[str, Any] | None) -> str:
+    """The id of a fine-tuned model, from `read_finetuned`; empty if there is none."""
+    return "" if tuned is None else tuned.get("id", "")  # earlier versions gave none

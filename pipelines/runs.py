@@ -68,14 +68,14 @@ def source_of(stage: str, flags: Mapping[str, str]) -> Source:
         return Source(load_recipe(recipe), f"recipe {recipe}")
     runs = Setup(artifacts=Path(flags.get("artifacts", Setup.artifacts))).runs
     named = flags.get("run")
-    if named and (tables := _read(runs / named)):
+    if named and (tables := tables_in(runs / named)):
         return Source(tables, f"run {named}", named)
     # A model that predict is told of is complete without a run; export needs the run's images.
     complete = stage == "predict" and "model" in flags
     run = latest(runs) if stage in GO_ON and not complete else None
     if run is None:
         return Source()
-    tables = _read(runs / run)
+    tables = tables_in(runs / run)
     if named:  # a new one, of the same images and backbone unless it says of which
         if flags.keys() & {"data", "backbone"}:
             return Source()
@@ -92,7 +92,13 @@ def tables_of(setup: Setup) -> Tables:
     Raises:
         InputError: As `load_recipe`.
     """
-    return load_recipe(setup.recipe) if setup.recipe else _read(setup.run_folder)
+    return load_recipe(setup.recipe) if setup.recipe else tables_in(setup.run_folder)
+
+
+def tables_in(run: Path) -> Tables:
+    """What is known of how a run was made, from its folder; empty if nothing is."""
+    path = run / RUN_FILE
+    return load_recipe(str(path)) if path.is_file() else {}
 
 
 def check_replaced(setup: Setup) -> None:
@@ -101,7 +107,7 @@ def check_replaced(setup: Setup) -> None:
     Raises:
         InputError: If the data's path is not that of the run that is there.
     """
-    tables = _read(setup.run_folder)
+    tables = tables_in(setup.run_folder)
     if setup.replace or not tables:
         return
     (data, _), given = _made_of(tables), absolute(setup.data.data)
@@ -184,11 +190,6 @@ def _make_latest(run: Path) -> None:
             file.write_text(run.name + "\n", encoding="utf-8")
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _read(run: Path) -> Tables:
-    path = run / RUN_FILE
-    return load_recipe(str(path)) if path.is_file() else {}
 
 
 def _made_of(tables: Tables) -> tuple[str, str]:

@@ -7,6 +7,7 @@ STAGES = {
     "sweep": ("SweepStage", "train hundreds of heads at once, keep the best"),
     "finetune": ("FinetuneStage", "unfreeze and train end to end from the head"),
     "evaluate": ("EvaluateStage", "scores and pictures of head and fine-tuned model"),
+    "compare": ("CompareStage", "runs side by side: which is surely better, and on which images"),
     "predict": ("PredictStage", "name the classes of images with a saved classifier"),
     "export": ("ExportStage", "write a classifier for other runtimes, compared with itself"),
     "bench-model": ("BenchModelStage", "time models of any format side by side on this machine"),

@@ -21,6 +21,7 @@ ARROWS = {
     "transfer.calibration": "errors",
     "transfer.metrics": "errors calibration",
     "transfer.intervals": "calibration metrics",
+    "transfer.comparing": "calibration metrics",
     "transfer.machine": "",
     "transfer.backend": "errors",
     "transfer.pictures": "backend machine names calibration",
@@ -147,7 +148,8 @@ def test_the_tests_lie_in_the_same_rooms():
 
 
 @pytest.mark.parametrize(
-    "module", ["pipelines.cli", "pipelines.features", "pipelines.audit", "cache"]
+    "module",
+    ["pipelines.cli", "pipelines.features", "pipelines.audit", "pipelines.compare", "cache"],
 )
 def test_the_fast_path_imports_nothing_heavy(module):
     heavy = {"keras", "tensorflow", "sklearn", "matplotlib", "jax", "torch"}

@@ -87,3 +87,8 @@ def test_a_path_is_one_word(name, tmp_path):
 def test_images_are_as_many_words_as_the_shell_makes_of_them(tmp_path):
     (said,) = commands("predict", "RUN=r", "IMAGES='my photos/a.jpg' b.jpg", place=tmp_path)
     assert shlex.split(said) == ["predict", "--run", "r", "--images", "my photos/a.jpg", "b.jpg"]
+
+
+def test_runs_to_compare_are_as_many_words_as_the_shell_makes_of_them(tmp_path):
+    (said,) = commands("compare", "RUNS='my run' other", "ARGS=--split val", place=tmp_path)
+    assert shlex.split(said) == ["compare", "my run", "other", "--split", "val"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transfer.calibration import wilson_interval
-from transfer.metrics import SMALLEST_PROBABILITY
+from transfer.metrics import cross_entropies
 
 DRAWS = 2000
 CONFIDENCE = 0.95
@@ -65,8 +65,7 @@ def loss_interval(probabilities: np.ndarray, labels: np.ndarray) -> Interval:
         probabilities: `(images, classes)`.
         labels: `(images,)` integers.
     """
-    of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    losses = -np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0))
+    losses = cross_entropies(probabilities.astype(np.float64), labels)
     rng = np.random.default_rng(0)
     means = [losses[rng.integers(0, len(losses), len(losses))].mean() for _ in range(DRAWS)]
     return _percentiles(float(losses.mean()), np.array(means))

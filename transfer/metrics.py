@@ -164,8 +164,13 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     Returns:
         Nats.
     """
+    return float(cross_entropies(probabilities, labels).mean())
+
+
+def cross_entropies(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """`(rows,)` what `cross_entropy` is the mean of."""
     of_truth = probabilities[np.arange(len(labels)), labels]
-    return float(0 - np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0)).mean())
+    return 0 - np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0))
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -25,6 +25,7 @@ class Predictions:
         labels: `(images,)` integers.
         class_names: `(classes,)` str.
         probabilities: `(images, classes)` float32 by the model's name; the head comes first.
+        tuned_id: Of the run's fine-tuned model; empty if there is none.
     """
 
     split: str
@@ -34,6 +35,7 @@ class Predictions:
     labels: np.ndarray
     class_names: np.ndarray
     probabilities: Mapping[str, np.ndarray]
+    tuned_id: str = ""
 
     def right(self, model: str) -> np.ndarray:
         """`(images,)` bool: whether the most probable class is the true one."""
@@ -53,6 +55,7 @@ def save_predictions(run_folder: Path, said: Predictions) -> None:
         allow_pickle=False,
         features=np.array(said.features),
         head_id=np.array(said.head_id),
+        tuned_id=np.array(said.tuned_id),
         ids=said.ids.astype(str),
         labels=said.labels,
         class_names=said.class_names.astype(str),
@@ -84,6 +87,7 @@ def read_predictions(run_folder: Path, split: str) -> Predictions | None:
                 arrays["labels"],
                 arrays["class_names"],
                 {name: arrays[f"{_OF_MODEL}{at}"] for at, name in enumerate(models)},
+                str(arrays["tuned_id"]),
             )
     except FileNotFoundError:
         return None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -35,6 +36,7 @@ def result_of(
 
     start = judged.steps[0]
     return {
+        "id": uuid4().hex,
         "head_id": head["id"],
         "judged_by": len(judged.rows),
         "folds": len(judged.histories),

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +16,11 @@ from cache import FeatureFile, entry_path
 from cache.errors import CacheError
 from pipelines.auditing.findings import AUDIT
 from pipelines.auditing.leaks import SUMMARY
+from pipelines.comparing.evaluated import what_changed
 from pipelines.evaluating.predictions import Predictions, read_predictions
 from pipelines.features import split_of
 from pipelines.finetune import load_rows_of
-from pipelines.models import CLASSIFIER, FINETUNE_RESULT, read_head
+from pipelines.models import CLASSIFIER, FINETUNE_RESULT, read_finetuned, read_head
 from pipelines.out_of_fold import OutOfFold, read_out_of_fold
 from pipelines.runs import RUN_FILE
 from pipelines.setup import Setup
@@ -108,7 +110,7 @@ def read_left(setup: Setup, split: str) -> Left:
     remarks: list[str] = []
     head = read_head(folder) if (folder / CLASSIFIER).is_file() else None
     features = _features(setup, head, remarks)
-    evaluation = _evaluation(folder, head, split, remarks)
+    evaluation, said = _evaluated(folder, head, split, remarks)
     audit, findings = _audit(folder, features, remarks)
     return Left(
         setup,
@@ -117,7 +119,7 @@ def read_left(setup: Setup, split: str) -> Left:
         _images(features, setup, remarks),
         head,
         evaluation,
-        read_predictions(folder, split) if evaluation else None,
+        said,
         _tuning(folder, head, remarks),
         audit,
         findings,
@@ -152,19 +154,21 @@ def _images(features: FeatureFile | None, setup: Setup, remarks: list[str]) -> I
         return None
 
 
-def _evaluation(
-    folder: Path, head: Mapping[str, Any] | None, split: str, remarks: list[str]
-) -> Any:
-    found = _json(folder / f"evaluation-{split}.json")
-    if found is None or head is None:
-        return None
-    if found.get("head_id") != head["id"]:
-        remarks.append(
-            f"The scores on the {split} split are of an older head and are left out; run "
-            "transfer evaluate"
-        )
-        return None
-    return found
+def _evaluated(
+    folder: Path, head: dict[str, Any] | None, split: str, remarks: list[str]
+) -> tuple[Any, Predictions | None]:
+    """Scores, and what each image was taken for; none where they are not of what is there now."""
+    scores = _json(folder / f"evaluation-{split}.json")
+    if scores is None or head is None:
+        return None, None
+    changed = "by an earlier version"
+    with suppress(InputError):
+        if said := read_predictions(folder, split):
+            changed = what_changed(said, head, read_finetuned(folder, head, "report"))
+            if not changed:
+                return scores, said
+    remarks.append(f"The run was evaluated on the {split} split {changed}: run transfer evaluate")
+    return None, None
 
 
 def _tuning(folder: Path, head: Mapping[str, Any] | None, remarks: list[str]) -> Any:

@@ -7,10 +7,12 @@ from importlib.metadata import version
 from typing import Any
 
 from cache.store import read_about
+from pipelines.comparing.tables import in_words
 from pipelines.evaluating.predictions import Predictions
 from pipelines.features import describe
 from pipelines.reporting.left import Left
 from pipelines.runs import RUN_FILE
+from transfer.comparing import compare, holm
 from transfer.intervals import Interval, accuracy_interval, balanced_interval, loss_interval
 
 
@@ -59,7 +61,7 @@ def summary(left: Left) -> dict[str, Any]:
     return {
         "steps": list(_steps(left, about)),
         "scores": list(_scores(left)),
-        "compared": [],
+        "compared": _compared(left.predictions) if left.predictions else [],
         "leaked": (left.evaluation or {}).get("leaked"),
         "run_file": told,
         "again": f"transfer features --recipe {shlex.quote(str(left.folder / RUN_FILE))}",
@@ -129,6 +131,23 @@ def _of_tuning(left: Left) -> Iterator[str]:
     else:
         yield "nothing surely better: the frozen backbone stays"
     yield f"in {tuning['seconds']:,.1f} s"
+
+
+def _compared(said: Predictions) -> list[str]:
+    """Each model against the head, in words."""
+    head, *others = said.probabilities
+    pairs = [
+        compare(said.probabilities[other], said.probabilities[head], said.labels)
+        for other in others
+    ]
+    accuracy_p, loss_p = (
+        holm([getattr(pair, name) for pair in pairs]) for name in ("accuracy_p", "loss_p")
+    )
+    return [
+        f"{pair.first_right:,} images only {other} has right, {pair.second_right:,} only {head}: "
+        f"{in_words(other, head, pair, *p)}."
+        for other, pair, *p in zip(others, pairs, accuracy_p, loss_p, strict=True)
+    ]
 
 
 def _scores(left: Left) -> Iterator[Scores]:

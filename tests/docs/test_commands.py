@@ -24,7 +24,7 @@ from transfer.errors import InputError
 
 MAKEFILE = (PROJECT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
-VARIABLES = {*re.findall(r"(\w+)=", re.search(r"variables: (.*)'", MAKEFILE)[1]), "IMAGES"}
+VARIABLES = {*re.findall(r"(\w+)=", re.search(r"variables: (.*)'", MAKEFILE)[1]), "IMAGES", "RUNS"}
 COMMANDS = [command for document in DOCUMENTS for command in commands(document)]
 TYPED = [command for command in COMMANDS if command.in_block]
 BUNDLED = ("digits", "photos")

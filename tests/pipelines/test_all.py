@@ -83,4 +83,4 @@ def test_recipe_runs(recipe, tmp_path, request, capsys, fewer_blocks):
         assert (folder / f"architecture-{name}.png").exists()
     assert (folder / "finetuned.keras").exists() == tuned
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert all(f'<h3>{name}: ' in page for name in models)
+    assert all(f"<h3>{name}: " in page for name in models)

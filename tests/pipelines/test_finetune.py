@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.cli import main
+from pipelines.evaluating.predictions import read_predictions
 from pipelines.finetuning.prefix import why_not
 from tests.pipelines.small_runs import options, refused
 from tests.tunings import (
@@ -24,9 +25,10 @@ from tests.tunings import (
 from transfer.finetuning.augmentation import AugmentOptions
 
 FIELDS = {
-    *("head_id", "judged_by", "folds", "before", "after", "loss_difference_error", "share"),
-    *("temperature", "learning_rate", "epochs", "trained", "parameters", "from", "seconds"),
-    "options",
+    *("id", "head_id", "judged_by", "folds", "before", "after", "loss_difference_error"),
+    "way",
+    *("share", "temperature", "learning_rate", "epochs", "trained", "parameters", "from"),
+    *("seconds", "options"),
 }
 STORED = "stored outputs of block_1_project_BN"
 
@@ -94,6 +96,7 @@ def test_the_saved_model_scores_what_was_said_of_it(hard, stored):
     models = json.loads((run_of(hard) / "evaluation-val.json").read_text())["models"]
     assert models["finetuned"]["loss"] == pytest.approx(stored["after"]["val_loss"], abs=1e-3)
     assert models["finetuned"]["accuracy"] == pytest.approx(stored["after"]["val_accuracy"])
+    assert read_predictions(run_of(hard), "val").tuned_id == stored["id"]
     assert models["head"]["loss"] == pytest.approx(head_of(hard)["val_loss"], abs=1e-3)
     start, end = (
         weights_of(run_of(hard) / f"{name}.keras") for name in ("classifier", "finetuned")

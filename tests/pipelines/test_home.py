@@ -58,6 +58,7 @@ def test_words_that_are_paths_begin_at_home_and_others_do_not(home):
     parsed = parse("predict", [*words, "--run=~"])
     assert parsed.images == (f"{home}/*.jpg",)
     assert parsed.setup.data.data == f"{home}/photos"
+    assert parse("compare", ["a", "~/b"]).runs == ("a", f"{home}/b")
     assert parsed.setup.data.group == f"{home}/g.csv"
     assert parsed.setup.backbone.weights == f"{home}/w.h5"
     assert parsed.setup.run == "~"

@@ -19,7 +19,7 @@ REQUIRED = {
     "demo",
 }
 
-WITHOUT_RECIPE = ("structure", "backbones", "cache", "doctor", "bench-model")
+WITHOUT_RECIPE = ("compare", "structure", "backbones", "cache", "doctor", "bench-model")
 """Stages that take no recipe."""
 
 

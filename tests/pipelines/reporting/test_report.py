@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from cache import FeatureFile
 from pipelines.cli import main
-from pipelines.evaluating.predictions import read_predictions
+from pipelines.evaluating.predictions import read_predictions, save_predictions
 from pipelines.models import read_head
 from pipelines.reporting.mistakes import nearest_rows
 from tests.pipelines.reporting.reading import held, read_page
@@ -151,15 +152,14 @@ def test_nothing_heavy_runs_again(reported, place, capsys, monkeypatch):
 def test_what_is_of_an_older_head_is_left_out(reported, place, tmp_path, capsys):
     shutil.copytree(place, tmp_path / "copy", symlinks=True)
     run = tmp_path / "copy/artifacts/runs/run"
-    for name in ("evaluation-test.json", "audit.json"):
-        told = json.loads((run / name).read_text())
-        told |= {"head_id": "another", "features": "others"}
-        (run / name).write_text(json.dumps(told))
+    told = json.loads((run / "audit.json").read_text())
+    (run / "audit.json").write_text(json.dumps(told | {"features": "others"}))
+    save_predictions(run, replace(read_predictions(run, "test"), head_id="another"))
     output = str(tmp_path / "page.html")
     words = ["--artifacts", str(tmp_path / "copy/artifacts"), "--run", "run", "--output", output]
     assert main(["report", *words]) == 0
     said = capsys.readouterr().out
-    assert "scores on the test split are of an older head" in said
+    assert "evaluated on the test split with an older head" in said
     assert "audit is of other images" in said
     page = read_page(tmp_path / "page.html")
     assert not page.all("section", id="mistakes")
