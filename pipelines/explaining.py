@@ -91,7 +91,7 @@ class TrainingImages:
             complain(f"predict: training images are named, not drawn: {error}")
             return TrainingImages()
         # Of an archive that can only be read forward, what is in the set is kept in memory.
-        return TrainingImages(images.subset(np.flatnonzero(np.isin(images.ids, knowledge.ids))))
+        return TrainingImages(images.with_ids(knowledge.ids.tolist()))
 
     def pixels(self, id: str) -> np.ndarray | None:
         """`(height, width, 3)` uint8 RGB, or None."""

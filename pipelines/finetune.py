@@ -256,7 +256,7 @@ def load_rows_of(features: FeatureFile, setup: Setup) -> ImageSet:
     """
     with waiting("listing the images"):
         images = load_as_given(setup.data)
-    images = images.subset(np.flatnonzero(np.isin(images.ids, features.ids)))
+    images = images.with_ids(features.ids)
     if not (
         np.array_equal(images.ids, features.ids)
         and np.array_equal(images.labels, features.labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -131,6 +131,12 @@ class ImageSet:
             split=self.split[rows],
             members=self.members[rows],
         )
+
+    def with_ids(self, ids: Iterable[str]) -> ImageSet:
+        """Returns the set of the rows with these ids, in its own order; others are no error."""
+        # Not numpy's isin, which compares objects each with each: a minute for 60,000 of them.
+        wanted = set(ids)
+        return self.subset(np.flatnonzero([id in wanted for id in self.ids]))
 
     def read(self, row: int, wanted: tuple[int, int] | None = None) -> np.ndarray:
         """Returns one image, `(height, width, 3)` uint8 RGB in its own size.

@@ -13,6 +13,8 @@ Source: van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008, section
 """
 PERPLEXITY = 30.0
 """About how many neighbours an image is drawn to, as there."""
+STEPS = 500
+"""Of the descent: enough to look at, in half the time of scikit-learn's 1,000."""
 LEAST = 8
 """Images; of fewer a map says nothing."""
 
@@ -46,6 +48,5 @@ def neighbours_map(components: np.ndarray) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     perplexity = min(PERPLEXITY, (len(components) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=-1).fit_transform(
-        components
-    )
+    method = TSNE(perplexity=perplexity, init="pca", max_iter=STEPS, random_state=0, n_jobs=-1)
+    return method.fit_transform(components)

@@ -175,6 +175,22 @@ def test_subset_selects_everything_alike():
     assert [images.read(row)[0, 0, 0] for row in range(len(images))] == [1, 4]
 
 
+def test_rows_with_some_ids_keep_their_order():
+    images = ImageSet(
+        ids=np.array(["b", "a", "c", "d"], object),
+        labels=np.array([1, 0, 1, 0]),
+        class_names=("x", "y"),
+        split=np.full(4, "train"),
+        members=np.arange(4),
+        source=np.arange(4 * 12, dtype=np.uint8).reshape(4, 2, 2, 3),
+    )
+    some = images.with_ids(np.array(["d", "b", "none"]))
+    assert some.ids.tolist() == ["b", "d"]
+    assert some.labels.tolist() == [1, 0]
+    np.testing.assert_array_equal(some.read(1), images.read(3))
+    assert len(images.with_ids([])) == 0
+
+
 @pytest.mark.parametrize("rows", [[1, 1], [2, 1], [-1, 2], [3, 10]])
 def test_subset_refuses_rows_that_do_not_increase_or_exist(rows):
     with pytest.raises(ValueError, match=r"0\.\.9"):
