@@ -23,8 +23,8 @@ OPTIONS = $(call option,TAKEN_RECIPE,recipe) $(call option,DATA,data) $(call opt
 TRANSFER = $(VENV)/bin/transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo doctor features head rates sweep finetune evaluate predict audit \
-        test check fuzz torture bench format clean
+.PHONY: help setup setup-dev demo doctor features head rates sweep finetune evaluate predict serve \
+        audit test check fuzz torture bench format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -77,6 +77,9 @@ evaluate: setup  ## scores and pictures on the test split
 
 predict: setup  ## classes of images: make predict IMAGES="a.jpg folder"
 	@$(TRANSFER) predict $(OPTIONS) $(if $(IMAGES),--images $(IMAGES))
+
+serve: setup  ## a page on this machine: drop an image, see what it shows, and why
+	@$(TRANSFER) serve $(OPTIONS)
 
 audit: setup  ## copies, leaks, wrong labels, odd pictures, too few images
 	@$(TRANSFER) audit $(OPTIONS)
