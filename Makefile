@@ -24,7 +24,7 @@ TRANSFER = $(VENV)/bin/transfer
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo doctor features head rates sweep finetune evaluate compare predict \
-        audit report test check fuzz torture bench format clean
+        serve audit report test check fuzz torture bench format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -80,6 +80,9 @@ compare: setup  ## which of some runs is surely better: make compare RUNS="a b"
 
 predict: setup  ## classes of images: make predict IMAGES="a.jpg folder"
 	@$(TRANSFER) predict $(OPTIONS) $(if $(IMAGES),--images $(IMAGES))
+
+serve: setup  ## a page on this machine: drop an image, see what it shows, and why
+	@$(TRANSFER) serve $(OPTIONS)
 
 audit: setup  ## copies, leaks, wrong labels, odd pictures, too few images
 	@$(TRANSFER) audit $(OPTIONS)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.knowing import nearest_ids
+from pipelines.models import lies_in
 from pipelines.progress import progress, waiting
 from pipelines.setup import Setup
 from pipelines.terminal import complain
@@ -70,35 +71,38 @@ class TrainingImages:
     def __init__(self, images: ImageSet | None = None) -> None:
         self._images = images
         ids: Iterable[str] = () if images is None else images.ids
-        self._rows = {str(id): row for row, id in enumerate(ids)}
+        self._rows = {readable(str(id)): row for row, id in enumerate(ids)}
 
     @staticmethod
-    def of_run(setup: Setup, model: Path, knowledge: Knowledge | None) -> "TrainingImages":
+    def of_run(
+        setup: Setup, model: Path, knowledge: Knowledge | None, stage: str
+    ) -> "TrainingImages":
         """Those of a run's data that a classifier compares with; none of another run's classifier.
 
         Args:
             setup: Of the run.
             model: The classifier's file.
             knowledge: What it knows, if that is known.
+            stage: Who says so where they cannot be read.
         """
-        folder = setup.run_folder
-        if knowledge is None or not (folder.exists() and folder.samefile(model.parent)):
+        if knowledge is None or not lies_in(model, setup.run_folder):
             return TrainingImages()
         try:
             with waiting("listing the training images"):
                 images = load_as_given(setup.data)
         except (InputError, OSError) as error:
-            complain(f"predict: training images are named, not drawn: {error}")
+            complain(f"{stage}: training images are named, not drawn: {error}")
             return TrainingImages()
         # Of an archive that can only be read forward, what is in the set is kept in memory.
         return TrainingImages(images.with_ids(knowledge.ids.tolist()))
 
     def pixels(self, id: str) -> np.ndarray | None:
-        """`(height, width, 3)` uint8 RGB, or None."""
-        if self._images is None or id not in self._rows:
+        """`(height, width, 3)` uint8 RGB, or None; of an id as it is, or as `readable` makes it."""
+        row = self._rows.get(readable(id))
+        if self._images is None or row is None:
             return None
         try:
-            return self._images.read(self._rows[id])
+            return self._images.read(row)
         except (BadImage, OSError):  # changed since
             return None
 

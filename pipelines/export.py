@@ -11,8 +11,7 @@ from pipelines.exports import EXPORTED
 from pipelines.features import open_features
 from pipelines.finetune import check_trained_on, load_rows_of
 from pipelines.knowing import BESIDE, knowledge_bytes
-from pipelines.models import read_head
-from pipelines.predict import default_model
+from pipelines.models import default_model, read_head
 from pipelines.results import print_table
 from pipelines.setup import Setup
 from transfer.errors import InputError
@@ -67,7 +66,7 @@ def run(stage: ExportStage) -> "dict[str, Agreement]":
         raise InputError(f"--to expects at least one of {', '.join(FORMATS)}, received none")
     for name in stage.to:
         check_packages(FORMATS[name], stage.exported_precision)
-    source = stage.model or default_model(stage.setup.run_folder)
+    source = stage.model or default_model(stage.setup.run_folder, "export")
     folder = stage.output_folder or stage.setup.run_folder / EXPORTED
     images = _images_of_run(stage.setup)
     from transfer.exporting.exporter import exporter

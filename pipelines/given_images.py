@@ -32,7 +32,7 @@ def given_images(words: tuple[str, ...]) -> ImageSet:
             f"--images expects an image on standard input alone, received {others[0]!r} as well; "
             "save the image, or give paths on standard input"
         )
-    return _unlabelled([standard_input.NAME], given)
+    return one_image(given.content)
 
 
 def find_images(patterns: tuple[str, ...]) -> list[Path]:
@@ -102,6 +102,11 @@ def unlabelled(paths: list[Path]) -> ImageSet:
     """An image set over single files, without labels."""
     names = [str(path) for path in paths]
     return _unlabelled(names, FolderFiles(Path(), names))
+
+
+def one_image(content: bytes) -> ImageSet:
+    """An image set over one encoded image that is in no file, whose id is `-`."""
+    return _unlabelled([standard_input.NAME], standard_input.GivenImage(content))
 
 
 def _unlabelled(names: list[str], source: EncodedFiles) -> ImageSet:

@@ -13,6 +13,7 @@ from transfer.errors import InputError
 from transfer.exporting.runtimes import is_exported
 from transfer.images.imageset import ImageSet
 from transfer.knowing.knowledge import Knowledge, Verdicts, learn, rows_that_fit
+from transfer.names import shown
 
 if TYPE_CHECKING:
     import keras
@@ -127,6 +128,14 @@ def read_knowledge(path: Path) -> Knowledge | None:
     """
     content = knowledge_bytes(path)
     return None if content is None else Knowledge.from_bytes(content)
+
+
+def is_without(path: Path) -> str:
+    """What is said of a classifier that `read_knowledge` finds none for."""
+    return (
+        f"{shown(str(path))} does not say what it knows, so that no image is called unknown: it "
+        "was saved by an earlier version, or exported from one; name a new classifier with --model"
+    )
 
 
 def knowledge_bytes(path: Path) -> bytes | None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.scoring import rank
 from transfer.backend.startup import import_keras
 from transfer.classifier import ClassifierCard, load_classifier, model_from_bytes, read_members
 from transfer.errors import InputError
@@ -104,3 +105,28 @@ def read_finetuned(run_folder: Path, head: dict[str, Any], stage: str) -> dict[s
 def tuned_id(tuned: dict[str, Any] | None) -> str:
     """The id of a fine-tuned model, from `read_finetuned`; empty if there is none."""
     return "" if tuned is None else tuned.get("id", "")  # earlier versions gave none
+
+
+def default_model(run_folder: Path, stage: str) -> Path:
+    """The run's fine-tuned classifier where it beat the frozen one, else the one with the head.
+
+    Args:
+        run_folder: The run's folder.
+        stage: As `read_finetuned` takes it.
+
+    Raises:
+        InputError: If the run has none.
+    """
+    head = read_head(run_folder)
+    tuned = read_finetuned(run_folder, head, stage)
+    better = tuned is not None and _rank(tuned["after"]) < _rank(tuned["before"])
+    return run_folder / (FINETUNED if better else CLASSIFIER)
+
+
+def lies_in(model: Path, run_folder: Path) -> bool:
+    """Whether a classifier's file is one of a run, whose images and report are its own."""
+    return run_folder.exists() and run_folder.samefile(model.parent)
+
+
+def _rank(scores: dict[str, float]) -> tuple[float, float]:
+    return rank(scores, by="log_loss")

@@ -9,14 +9,14 @@ from pipelines.bad_images import check_heads, refusal
 from pipelines.classifiers import KerasClassifier, open_classifier
 from pipelines.exports import WORTH_STARTING_KERAS, stand_in
 from pipelines.given_images import given_images
-from pipelines.knowing import nearest_ids, read_knowledge
-from pipelines.models import CLASSIFIER, FINETUNED, read_finetuned, read_head
-from pipelines.predicting.entries import SUFFIXES, add_verdicts, entries_of
+from pipelines.knowing import is_without, read_knowledge
+from pipelines.models import default_model
+from pipelines.predicting.entries import SUFFIXES, entries_of
 from pipelines.predicting.growing import GrowingFile, growing_file
 from pipelines.predicting.keys import key_of
 from pipelines.predicting.table import MOST_ROWS, Table
 from pipelines.progress import Speed, estimate, progress
-from pipelines.scoring import Classifier, Scored, as_seen_by, rank
+from pipelines.scoring import Classifier, Scored, as_seen_by
 from pipelines.setup import Setup
 from pipelines.terminal import complain
 from transfer.classifier import ClassifierCard, read_card
@@ -65,7 +65,7 @@ def run(stage: PredictStage) -> int:
             f"--output expects a .csv, .json or .jsonl file for {len(images):,} images, received "
             f"none; a table is for {MOST_ROWS:,} at most"
         )
-    model = stage.model or default_model(stage.setup.run_folder)
+    model = stage.model or default_model(stage.setup.run_folder, "predict")
     skip = stage.setup.data.bad_images == "skip"
     if not skip:
         check_heads(images)
@@ -77,12 +77,7 @@ def run(stage: PredictStage) -> int:
             speed.note(scored.stop)
             if scored.bad and not skip:
                 raise refusal(images, scored.stop, scored.bad)
-            ids = images.ids[scored.rows]
-            entries = entries_of(ids, scored.probabilities, card.class_names, stage.top)
-            if knowledge is not None and scored.features is not None:
-                verdicts = knowledge.judge(scored.probabilities, scored.features)
-                add_verdicts(entries, verdicts.strangeness, nearest_ids(knowledge, verdicts))
-            results.add(entries, scored)
+            results.add(entries_of(images, scored, card.class_names, knowledge, stage.top), scored)
         count = _left_over(images, results.bad)
         results.finish()
     if stage.output:
@@ -93,7 +88,7 @@ def run(stage: PredictStage) -> int:
 
         assert isinstance(classifier, KerasClassifier)  # no export takes its place
         explainer = Explainer(classifier.model, card)
-        training = TrainingImages.of_run(stage.setup, model, knowledge)
+        training = TrainingImages.of_run(stage.setup, model, knowledge, "predict")
         drawn = explain_images(explainer, knowledge, training, images, stage.explain)
         print(f"predict: {drawn:,} pictures, in {shown(str(stage.explain))}")
     return count
@@ -137,11 +132,7 @@ def _knowledge(model: Path) -> Knowledge | None:
     """What the classifier knows, if its file says that."""
     knowledge = read_knowledge(model)
     if knowledge is None:
-        _say(
-            f"{shown(str(model))} does not say what it knows, so that no image is called unknown: "
-            "it was saved by an earlier version, or exported from one; name a new classifier with "
-            "--model"
-        )
+        _say(is_without(model))
     return knowledge
 
 
@@ -177,19 +168,3 @@ def _left_over(images: ImageSet, bad: list[BadImage]) -> int:
     if len(bad) == len(images):
         raise InputError("expected at least one image, received none that can be decoded")
     return len(images) - len(bad)
-
-
-def default_model(run_folder: Path) -> Path:
-    """The run's fine-tuned classifier where it beat the frozen one, else the one with the head.
-
-    Raises:
-        InputError: If the run has none.
-    """
-    head = read_head(run_folder)
-    tuned = read_finetuned(run_folder, head, "predict")
-    better = tuned is not None and _rank(tuned["after"]) < _rank(tuned["before"])
-    return run_folder / (FINETUNED if better else CLASSIFIER)
-
-
-def _rank(scores: dict[str, float]) -> tuple[float, float]:
-    return rank(scores, by="log_loss")

@@ -21,7 +21,8 @@ from transfer.images.sources import DataOptions
 RUN_FILE = "run.toml"
 """In a run's folder: a recipe of what the run was made with."""
 GO_ON = (
-    *("head", "rates", "sweep", "finetune", "evaluate", "predict", "export", "audit", "report"),
+    *("head", "rates", "sweep", "finetune", "evaluate", "predict", "serve", "export", "audit"),
+    "report",
 )
 """Stages that go on with the last run, where the command names no other."""
 OF_ONE_COMMAND = ("recipe", "artifacts", "run", "rehash", "replace")
@@ -70,8 +71,8 @@ def source_of(stage: str, flags: Mapping[str, str]) -> Source:
     named = flags.get("run")
     if named and (tables := tables_in(runs / named)):
         return Source(tables, f"run {named}", named)
-    # A model that predict is told of is complete without a run; export needs the run's images.
-    complete = stage == "predict" and "model" in flags
+    # A model that these are told of is complete without a run; export needs the run's images.
+    complete = stage in ("predict", "serve") and "model" in flags
     run = latest(runs) if stage in GO_ON and not complete else None
     if run is None:
         return Source()

@@ -9,6 +9,7 @@ STAGES = {
     "evaluate": ("EvaluateStage", "scores and pictures of head and fine-tuned model"),
     "compare": ("CompareStage", "runs side by side: which is surely better, and on which images"),
     "predict": ("PredictStage", "name the classes of images with a saved classifier"),
+    "serve": ("ServeStage", "a page on this machine that says of an image what it shows, and why"),
     "export": ("ExportStage", "write a classifier for other runtimes, compared with itself"),
     "bench-model": ("BenchModelStage", "time models of any format side by side on this machine"),
     "audit": (

@@ -10,7 +10,7 @@ import pytest
 from tests.places import PROJECT
 
 DEFAULT = "--recipe cifar10-mobilenetv2"
-LATER = ("head", "rates", "sweep", "finetune", "evaluate", "predict", "audit")
+LATER = ("head", "rates", "sweep", "finetune", "evaluate", "predict", "serve", "audit", "report")
 
 
 def commands(*words, place):

@@ -6,9 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from pipelines.knowing import nearest_ids
+from pipelines.scoring import Scored
 from transfer.classifier import top_classes
+from transfer.images.imageset import ImageSet
+from transfer.knowing.knowledge import Knowledge
 from transfer.names import readable
 
 Entry = dict[str, Any]
@@ -17,44 +19,44 @@ SUFFIXES = (".csv", ".json", ".jsonl")
 
 
 def entries_of(
-    ids: Sequence[str], probabilities: np.ndarray, class_names: Sequence[str], top: int
+    images: ImageSet,
+    scored: Scored,
+    class_names: Sequence[str],
+    knowledge: Knowledge | None,
+    top: int,
 ) -> list[Entry]:
     """What is said of some images.
 
     Args:
-        ids: Of the images.
-        probabilities: `(images, classes)` float.
+        images: Which.
+        scored: What a classifier says of some rows of them.
         class_names: One per class.
+        knowledge: What the classifier knows, if that is known.
         top: How many classes to name, best first.
 
     Returns:
-        One entry an image: its path, the best class, its probability, and the top classes.
+        One entry an image: its path, the best class, its probability, and the top classes; with
+        knowledge, whether it is unknown, how strange it is, and the ids of the training images
+        that are nearest to it.
     """
-    return [
+    named = top_classes(scored.probabilities, class_names, top)
+    entries: list[Entry] = [
         {
             "image": readable(id),
             "class": best[0][0],
             "probability": round(best[0][1], 6),
             "top": [{"class": name, "probability": round(value, 6)} for name, value in best],
         }
-        for id, best in zip(ids, top_classes(probabilities, class_names, top), strict=True)
+        for id, best in zip(images.ids[scored.rows], named, strict=True)
     ]
-
-
-def add_verdicts(
-    entries: Sequence[Entry], strangeness: np.ndarray, nearest: Sequence[Sequence[str]]
-) -> None:
-    """Adds what a classifier that says when it does not know says.
-
-    Args:
-        entries: From `entries_of`; changed.
-        strangeness: `(images,)`, above 1 for an image that counts as unknown.
-        nearest: Ids of the training images that are nearest to each.
-    """
-    for entry, value, ids in zip(entries, strangeness.tolist(), nearest, strict=True):
-        entry["unknown"] = value > 1
-        entry["strangeness"] = round(value, 4)
-        entry["nearest"] = [readable(id) for id in ids]
+    if knowledge is not None and scored.features is not None:
+        verdicts = knowledge.judge(scored.probabilities, scored.features)
+        nearest = nearest_ids(knowledge, verdicts)
+        for entry, value, ids in zip(entries, verdicts.strangeness.tolist(), nearest, strict=True):
+            entry["unknown"] = value > 1
+            entry["strangeness"] = round(value, 4)
+            entry["nearest"] = [readable(id) for id in ids]
+    return entries
 
 
 def columns(entry: Entry) -> dict[str, Any]:

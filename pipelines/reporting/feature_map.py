@@ -64,5 +64,6 @@ def _scaled(places: np.ndarray) -> np.ndarray:
     """Into 0 to 1000, rounded to a tenth, so that a page stays small."""
     if places.shape[1] < 2:
         places = np.hstack([places, np.zeros((len(places), 1))])
+    places = places.astype(np.float64)
     low, high = places.min(axis=0), places.max(axis=0)
     return np.round(1000 * (places - low) / np.maximum(high - low, 1e-9), 1)

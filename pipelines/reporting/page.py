@@ -31,8 +31,8 @@ OKABE_ITO = (
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#7f7f7f"),
 )
 """Colours of the first classes, told apart by colour-blind readers too."""
-GOLDEN_ANGLE = 0.381966
-"""Of a turn: hues of further classes, each far from those before."""
+VIOLET, GOLDEN_ANGLE = 0.77, 0.381966
+"""The hue of the next class, as a share of a turn, and how far each further one lies from it."""
 
 
 def page_of(left: Left) -> str:
@@ -106,11 +106,8 @@ def _on_demand(parts: dict[str, Any]) -> list[int]:
 
 
 def _colours(count: int) -> list[str]:
+    hues = [(VIOLET + number * GOLDEN_ANGLE) % 1 for number in range(count - len(OKABE_ITO))]
     more = [
-        "#"
-        + "".join(
-            f"{round(255 * part):02x}" for part in hls_to_rgb(number * GOLDEN_ANGLE % 1, 0.55, 0.6)
-        )
-        for number in range(max(0, count - len(OKABE_ITO)))
+        "#" + bytes(round(255 * part) for part in hls_to_rgb(hue, 0.5, 0.6)).hex() for hue in hues
     ]
     return [*OKABE_ITO, *more][:count]

@@ -28,8 +28,8 @@ VARIABLES = {*re.findall(r"(\w+)=", re.search(r"variables: (.*)'", MAKEFILE)[1])
 COMMANDS = [command for document in DOCUMENTS for command in commands(document)]
 TYPED = [command for command in COMMANDS if command.in_block]
 BUNDLED = ("digits", "photos")
-TESTED_ELSEWHERE = ("all", "doctor")
-"""Stages that tests/pipelines has files for: they would take long here, or ask servers."""
+TESTED_ELSEWHERE = ("all", "doctor", "serve")
+"""Stages that tests/pipelines has files for: they would take long here, ask servers, or be one."""
 FEW_IMAGES = [
     *["--image-size", "32", "--limit-per-class", "20", "--engine", "keras", "--jobs", "1"],
     *["--val-fraction", "0.3", "--test-fraction", "0.2", "--precision", "float32"],

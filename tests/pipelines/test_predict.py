@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.given_images import find_images
-from pipelines.predict import default_model
+from pipelines.models import default_model
 from tests.pipelines.small_runs import photographs, refused
 from transfer.errors import InputError
 
@@ -133,7 +133,7 @@ def test_predict_takes_the_better_classifier(tmp_path, after, chosen):
         before = {"val_accuracy": 0.9, "val_loss": 0.3}
         tuned = {"head_id": "one", "before": before, "after": scores}
         keep(tmp_path / "finetuned.keras", "finetune.json", tuned)
-    assert default_model(tmp_path) == tmp_path / chosen
+    assert default_model(tmp_path, "predict") == tmp_path / chosen
 
 
 ODD = [b"caf\xe9.png", b'a,b"c.png', b"new\nline.png", b"[x] y.png", b"\x1b[31m.png"]

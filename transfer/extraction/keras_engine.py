@@ -12,6 +12,9 @@ from transfer.backend.devices import device_name
 from transfer.errors import InputError
 from transfer.images.imageset import Batch
 
+MOST_FUNCTIONS = 8
+"""Sizes of images that compiled functions are kept for, each of 10 MB and more; a set has two."""
+
 
 class KerasEngine:
     """Runs a model over batches with Keras, on whatever device its backend chooses.
@@ -116,6 +119,8 @@ class KerasEngine:
             pixels = resize_pixels(inputs, self._image_size)
             # Without training=False a layer in front would turn BatchNorm on.
             model = keras.Model(inputs, self._body(pixels, training=False))
+            if len(self._functions) == MOST_FUNCTIONS:
+                del self._functions[next(iter(self._functions))]  # the oldest
             self._functions[signature] = inference(model, self._devices)
         return self._functions[signature]
 

@@ -9,6 +9,7 @@ from transfer.backbones.building import build_backbone
 from transfer.backbones.cuts import cut_backbone, resolve_cuts
 from transfer.backbones.options import BackboneOptions
 from transfer.errors import InputError
+from transfer.extraction import keras_engine
 from transfer.extraction.keras_engine import KerasEngine
 from transfer.images.decoding import resize
 from transfer.images.imageset import Batch
@@ -54,6 +55,21 @@ def test_features_equal_keras_on_separately_preprocessed_pixels(backbone):
     for batches in (native_batches(4), resized_batches(4)):
         features = run(backbone, batches)
         assert np.abs(features - expected).max() <= 1e-5 * max(1, scale)
+
+
+def test_images_of_many_sizes_leave_few_functions_behind(backbone, monkeypatch):
+    monkeypatch.setattr(keras_engine, "MOST_FUNCTIONS", 2)
+    engine = KerasEngine(feature_body(backbone, OPTIONS), 1)
+
+    def features(height):
+        ((_, (found,)),) = engine.run([Batch(np.arange(1), IMAGES[:1, :height])])
+        return found
+
+    first = features(20)
+    for height in (19, 18):
+        assert np.abs(features(height) - first).max() > 0
+    assert len(engine._functions) == 2
+    np.testing.assert_array_equal(features(20), first)
 
 
 def test_batch_size_and_padding_do_not_matter(backbone):
