@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from pipelines.comparing.differing import write_differing
 from pipelines.comparing.evaluated import Evaluated, read_runs
 from pipelines.comparing.matching import Matched, match
+from pipelines.comparing.page import write_page
 from pipelines.comparing.tables import print_models, print_pairs
 from transfer.comparing import Comparison, compare
 from transfer.errors import InputError
@@ -35,8 +36,8 @@ class CompareStage:
     artifacts: Path = Path("artifacts")
     """Folder for everything that is written."""
     output: Path | None = None
-    """A .csv file for the images on which models differ; by default compare-test.csv, named after
-    the split, in the folder of the first run."""
+    """A .csv file for the images on which models differ, beside which an .html file shows them; by
+    default compare-test.csv, named after the split, in the folder of the first run."""
 
 
 def run(stage: CompareStage) -> dict[tuple[str, str], Comparison]:
@@ -70,7 +71,12 @@ def run(stage: CompareStage) -> dict[tuple[str, str], Comparison]:
     print_pairs(pairs)
     path = stage.output or runs[0].folder / f"compare-{stage.split}.csv"
     count = write_differing(path, matched)
-    print(f"compare: {count:,} of {len(matched.ids):,} images are classed differently, in {path}")
+    page = path.with_suffix(".html")
+    write_page(page, matched, pairs, runs, stage.split)
+    print(
+        f"compare: {count:,} of {len(matched.ids):,} images are classed differently, in {path}, "
+        f"and to look at in {page}"
+    )
     return pairs
 
 
@@ -90,7 +96,7 @@ def _say_what_differs(stage: CompareStage, runs: Sequence[Evaluated], matched: M
                 f"compare: {count:,} of {count + len(matched.ids):,} images of {shown(name)} are "
                 f"left out, which are not in the {stage.split} split of all"
             )
-    data = sorted({run.data for run in runs if run.data})
+    data = sorted({run.data.data for run in runs})
     if len(data) > 1:
         print(
             f"compare: the data are called {shown(', '.join(data))}; images of one name are taken "

@@ -8,9 +8,11 @@ from typing import Any
 
 from pipelines.evaluating.predictions import Predictions, read_predictions
 from pipelines.models import read_finetuned, read_head, tuned_id
+from pipelines.recipes import fill
 from pipelines.run_names import LATEST
 from pipelines.runs import latest, tables_in
 from transfer.errors import InputError
+from transfer.images.sources import DataOptions
 from transfer.names import shown
 
 HEAD, TUNED = "head", "finetuned"
@@ -29,7 +31,7 @@ class Evaluated:
         said: What `evaluate` kept.
         head: What `head.json` says.
         tuned: What `finetune.json` says, if there is a fine-tuned model.
-        data: Of which images it was made, as a path or a name; empty if that is not known.
+        data: Of which images it was made.
     """
 
     name: str
@@ -37,7 +39,7 @@ class Evaluated:
     said: Predictions
     head: dict[str, Any]
     tuned: dict[str, Any] | None
-    data: str
+    data: DataOptions
 
 
 def read_runs(runs: Path, words: Sequence[str], split: str) -> list[Evaluated]:
@@ -93,7 +95,7 @@ def _read(folder: Path, name: str, split: str) -> Evaluated:
             f"run {shown(name)} was evaluated on the {split} split {changed}; "
             f"{_cure(folder, split)}"
         )
-    data = tables_in(folder).get("data", {}).get("data", "")
+    data = fill(DataOptions(), {"data": tables_in(folder).get("data", {})}, "data")
     return Evaluated(name, folder, said, head, tuned, data)
 
 

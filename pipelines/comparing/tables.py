@@ -18,10 +18,13 @@ SURE = 0.05
 """How likely a difference by chance may be that is called sure."""
 
 
-def print_models(matched: Matched, split: str) -> None:
-    """Prints what each model is and how good, in the order in which runs were named."""
-    columns = ["model", "backbone", "pixels", "trained", "accuracy (95 %)", "log loss", "seconds"]
-    rows = [
+COLUMNS = ("model", "backbone", "pixels", "trained", "accuracy (95 %)", "log loss", "seconds")
+"""Of the table of models."""
+
+
+def model_rows(matched: Matched) -> list[list[object]]:
+    """What each model is and how good, in the order in which runs were named."""
+    return [
         [
             name,
             *_made(run, model),
@@ -30,8 +33,14 @@ def print_models(matched: Matched, split: str) -> None:
         ]
         for name, (run, model) in matched.of_run.items()
     ]
+
+
+def print_models(matched: Matched, split: str) -> None:
+    """Prints `model_rows`."""
     common = " that all runs were evaluated on" if len(matched.left_out) > 1 else ""
-    print_table(f"{len(matched.ids):,} images of the {split} split{common}", columns, rows)
+    print_table(
+        f"{len(matched.ids):,} images of the {split} split{common}", COLUMNS, model_rows(matched)
+    )
 
 
 def print_pairs(pairs: Mapping[tuple[str, str], Comparison]) -> None:
@@ -41,7 +50,6 @@ def print_pairs(pairs: Mapping[tuple[str, str], Comparison]) -> None:
         pairs: By the names of the two models.
     """
     accuracy_p = holm([pair.accuracy_p for pair in pairs.values()])
-    loss_p = holm([pair.loss_p for pair in pairs.values()])
     columns = ["1.", "2.", "both", "only 1.", "only 2.", "neither"]
     columns += ["accuracy (95 %)", "p", "log loss"]
     rows = [
@@ -57,10 +65,24 @@ def print_pairs(pairs: Mapping[tuple[str, str], Comparison]) -> None:
         for (names, pair), p in zip(pairs.items(), accuracy_p, strict=True)
     ]
     print_table("which images each has right; 1. less 2.; p of McNemar's test", columns, rows)
-    for (names, pair), *p in zip(pairs.items(), accuracy_p, loss_p, strict=True):
-        print(shown(f"compare: {in_words(*names, pair, *p)}"))
+    for line in words_of(pairs):
+        print(shown(f"compare: {line}"))
     if len(pairs) > 1:
         print(f"compare: p is corrected by Holm's method for {len(pairs)} pairs")
+
+
+def words_of(pairs: Mapping[tuple[str, str], Comparison]) -> list[str]:
+    """What may be concluded of each pair, a line each.
+
+    Args:
+        pairs: By the names of the two models.
+    """
+    accuracy_p = holm([pair.accuracy_p for pair in pairs.values()])
+    loss_p = holm([pair.loss_p for pair in pairs.values()])
+    return [
+        in_words(*names, pair, *p)
+        for (names, pair), *p in zip(pairs.items(), accuracy_p, loss_p, strict=True)
+    ]
 
 
 def in_words(first: str, second: str, pair: Comparison, accuracy_p: float, loss_p: float) -> str:

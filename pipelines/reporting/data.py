@@ -8,9 +8,9 @@ import numpy as np
 
 from pipelines.auditing.findings import BETWEEN, KINDS
 from pipelines.knowing import sample
-from pipelines.reporting.charts import Chart, chart
+from pipelines.pages.charts import Chart, chart
+from pipelines.pages.thumbnails import Thumbnails
 from pipelines.reporting.left import Left
-from pipelines.reporting.thumbnails import Thumbnails
 from transfer.images.decoding import BadImage
 
 SPLITS = ("train", "val", "test")

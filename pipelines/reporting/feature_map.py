@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.knowing import read_means, sample
+from pipelines.pages.thumbnails import Thumbnails
 from pipelines.progress import waiting
 from pipelines.reporting.left import Left
-from pipelines.reporting.thumbnails import Thumbnails
 from transfer.knowing.maps import LEAST, neighbours_map, principal_components
 
 MOST = 2_000

@@ -9,9 +9,9 @@ import numpy as np
 from cache import FeatureFile
 from pipelines.evaluating.predictions import Predictions
 from pipelines.knowing import read_means
-from pipelines.reporting.charts import Chart, chart
+from pipelines.pages.charts import Chart, chart
+from pipelines.pages.thumbnails import Thumbnails
 from pipelines.reporting.left import Left
-from pipelines.reporting.thumbnails import Thumbnails
 from transfer.calibration import reliability
 from transfer.knowing.knowledge import directions_of
 from transfer.metrics import SMALLEST_PROBABILITY

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipelines.model_names import picture_names
 from pipelines.models import CLASSIFIER, FINETUNED
-from pipelines.reporting.charts import Chart, picture
+from pipelines.pages.charts import Chart, picture
 from pipelines.reporting.left import Left
 
 

@@ -1,23 +1,19 @@
-"""The page: its parts joined by templates into one file that asks nothing of a network."""
+"""The page: its parts joined into one file."""
 
-import time
 from colorsys import hls_to_rgb
-from importlib.resources import files
 from typing import Any
 
-import jinja2
-
+from pipelines.pages.rendering import render
+from pipelines.pages.thumbnails import Thumbnails
 from pipelines.reporting.data import data
 from pipelines.reporting.feature_map import feature_map
 from pipelines.reporting.left import Left
 from pipelines.reporting.mistakes import mistakes
 from pipelines.reporting.model import model
 from pipelines.reporting.summary import summary
-from pipelines.reporting.thumbnails import Thumbnails
 from pipelines.reporting.training import training
 from transfer.names import shown
 
-TEMPLATES = files("pipelines.reporting") / "templates"
 TITLES = {
     "summary": "Summary",
     "data": "Data",
@@ -51,39 +47,20 @@ def page_of(left: Left) -> str:
         "model": model(left),
     }
     thumbnails.make()
-    ids = {} if left.features is None else dict(enumerate(map(shown, left.features.ids)))
-    return (
-        _environment(thumbnails)
-        .get_template("page.html")
-        .render(
-            **parts,
-            name=left.folder.name,
-            split=left.split_name,
-            written=time.strftime("%Y-%m-%d %H:%M"),
-            contents=[(id, title) for id, title in TITLES.items() if parts[id]],
-            colours=_colours(len(left.features.class_names) if left.features is not None else 0),
-            ids=ids,
-            images={row: [thumbnails.uri(row), ids[row]] for row in _on_demand(parts)},
-            style=_file("style.css"),
-            script=_file("script.js"),
-        )
+    ids = [] if left.features is None else [shown(id) for id in left.features.ids]
+    return render(
+        "report",
+        "pipelines.reporting",
+        "page.html",
+        thumbnails,
+        {row: ids[row] for row in _on_demand(parts)},
+        **parts,
+        name=left.folder.name,
+        split=left.split_name,
+        contents=[(id, title) for id, title in TITLES.items() if parts[id]],
+        colours=_colours(len(left.features.class_names) if left.features is not None else 0),
+        ids=ids,
     )
-
-
-def _environment(thumbnails: Thumbnails) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipelines.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["picture"] = thumbnails.uri
-    return environment
-
-
-def _file(name: str) -> jinja2.utils.markupsafe.Markup:
-    return jinja2.utils.markupsafe.Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def _with_points(told: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -7,12 +7,12 @@ from importlib.metadata import version
 from typing import Any
 
 from cache.store import read_about
-from pipelines.comparing.tables import in_words
+from pipelines.comparing.tables import words_of
 from pipelines.evaluating.predictions import Predictions
 from pipelines.features import describe
 from pipelines.reporting.left import Left
 from pipelines.runs import RUN_FILE
-from transfer.comparing import compare, holm
+from transfer.comparing import compare
 from transfer.intervals import Interval, accuracy_interval, balanced_interval, loss_interval
 
 
@@ -136,17 +136,14 @@ def _of_tuning(left: Left) -> Iterator[str]:
 def _compared(said: Predictions) -> list[str]:
     """Each model against the head, in words."""
     head, *others = said.probabilities
-    pairs = [
-        compare(said.probabilities[other], said.probabilities[head], said.labels)
+    pairs = {
+        (other, head): compare(said.probabilities[other], said.probabilities[head], said.labels)
         for other in others
-    ]
-    accuracy_p, loss_p = (
-        holm([getattr(pair, name) for pair in pairs]) for name in ("accuracy_p", "loss_p")
-    )
+    }
     return [
         f"{pair.first_right:,} images only {other} has right, {pair.second_right:,} only {head}: "
-        f"{in_words(other, head, pair, *p)}."
-        for other, pair, *p in zip(others, pairs, accuracy_p, loss_p, strict=True)
+        f"{words}."
+        for ((other, _), pair), words in zip(pairs.items(), words_of(pairs), strict=True)
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.reporting.charts import Chart, chart, picture
+from pipelines.pages.charts import Chart, chart, picture
 from pipelines.reporting.left import Left
 
 MOST_HEADS = 300

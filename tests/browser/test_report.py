@@ -1,6 +1,7 @@
 """The report in a browser, as people use it: by pointer, keyboard and printer."""
 
 import json
+from shutil import copyfile
 
 import pytest
 
@@ -16,19 +17,27 @@ def run(tmp_path_factory):
     place = tmp_path_factory.mktemp("reported")
     photographs(place / "photos", CLASSES)
     assert main(["features", *options(place)]) == 0
-    for stage in ("head", "audit", "evaluate", "report"):
+    for stage in ("head", "audit"):
         assert main([stage, *options(place)]) == 0
-    return place / "artifacts/runs/run"
+    run, second = place / "artifacts/runs/run", place / "second.keras"
+    copyfile(run / "classifier.keras", second)
+    assert main(["evaluate", *options(place, "--models", str(second))]) == 0
+    assert main(["report", *options(place)]) == 0
+    assert main(["compare", str(run)]) == 0
+    return run
 
 
 @pytest.fixture(params=[(380, False), (380, True), (1600, False), (1600, True)],
                 ids=lambda case: f"{case[0]}-{'dark' if case[1] else 'light'}")  # fmt: skip
-def page(request, run, open_page):
+def opened(request, open_page):
+    """Opens a page in a width, light or dark."""
     width, dark = request.param
-    return open_page(run / "report.html", width=width, dark=dark)
+    return lambda path: open_page(path, width=width, dark=dark)
 
 
-def test_nothing_is_wrong_with_it(page):
+@pytest.mark.parametrize("name", ["report.html", "compare-test.html"])
+def test_nothing_is_wrong_with_it(name, run, opened):
+    page = opened(run / name)
     assert page.console_errors() == []
     assert page.requests() == []
     assert page.broken_pictures() == []
@@ -52,8 +61,9 @@ def texts(page, selector):
 
 def test_cells_show_their_images(run, open_page):
     page = open_page(run / "report.html")
-    scores = json.loads((run / "evaluation-test.json").read_text())["models"]["head"]
-    buttons = page.driver.find_elements("css selector", ".matrix button")
+    scores = json.loads((run / "evaluation-test.json").read_text())["models"]["second"]
+    cells = "[aria-label='Confusion of second'] button"
+    buttons = page.driver.find_elements("css selector", cells)
     assert sum(int(button.text) for button in buttons) == scores["num_images"]
     for number, button in enumerate(buttons):
         count, says = int(button.text), button.get_attribute("aria-label")
@@ -67,7 +77,7 @@ def test_cells_show_their_images(run, open_page):
 
 def test_tables_are_sorted_by_a_key(run, open_page):
     page = open_page(run / "report.html")
-    table = "[aria-label^='Scores of each class'] "
+    table = "[aria-label='Scores of each class, second'] "
     click(page, table + "th:nth-child(3) button")
     recalls = [float(text) for text in texts(page, table + "tbody td:nth-child(3)")]
     assert recalls == sorted(recalls, reverse=True)

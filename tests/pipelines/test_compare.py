@@ -1,6 +1,8 @@
 """Comparing runs: what evaluations left, matched by image, in tables and one file."""
 
+import base64
 import csv
+import io
 import json
 import re
 import shutil
@@ -9,10 +11,12 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.cli import main
 from pipelines.evaluating.predictions import Predictions, save_predictions
 from pipelines.models import CLASSIFIER, FINETUNE_RESULT, FINETUNED, HEAD_RESULT
+from tests.pipelines.pages.reading import read_page
 from tests.pipelines.small_runs import options, refused
 from transfer.backbones.options import BackboneOptions
 from transfer.comparing import mcnemar, paired_interval
@@ -88,6 +92,47 @@ class Runs:
 @pytest.fixture
 def runs(tmp_path):
     return Runs(tmp_path / "artifacts")
+
+
+def photographs(folder):
+    """An image for each id, of a colour of its own."""
+    for at, id in enumerate(ids_of(LABELS)):
+        path = folder / id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 12), (6 * at, 99, 255 - 6 * at)).save(path)
+    return folder
+
+
+def test_a_page_shows_the_images_of_each_pair(runs, tmp_path):
+    photos = photographs(tmp_path / "photos")
+    runs.add("good", {"head": said({0, 5})}, data=str(photos))
+    runs.add("bad", {"head": said({0, *range(10, 20)})}, data=str(photos))
+    assert main(runs.compare("good", "bad", "--output", str(tmp_path / "c.csv"))) == 0
+    page = read_page(tmp_path / "c.html")
+    (_, pair) = page.all("section")
+    assert [heading.text for heading in pair.all("h3")] == [
+        "Only good is right: 10", "Only bad is right: 1", "Both are wrong, each in its way: 0",
+    ]  # fmt: skip
+    ids = ids_of(LABELS)
+    drawn = [picture.attributes["alt"] for picture in pair.all("img")]
+    assert sorted(drawn[:10]) == sorted(ids[10:20])
+    assert drawn[10:] == [ids[5]]
+    for picture, id in zip(pair.all("img"), drawn, strict=True):
+        data = base64.b64decode(picture.attributes["src"].partition(",")[2])
+        red, _, blue = Image.open(io.BytesIO(data)).convert("RGB").getpixel((8, 6))
+        at = int(id.split("/")[1].split(".")[0])
+        assert abs(red - 6 * at) < 12
+        assert abs(blue - (255 - 6 * at)) < 12
+
+
+def test_images_that_are_not_there_are_named(runs, capsys):
+    runs.add("good", {"head": said({0})})
+    runs.add("bad", {"head": said({0, 1})})
+    assert main(runs.compare("good", "bad")) == 0
+    assert "compare: images are named, not shown: " in capsys.readouterr().out
+    page = read_page(runs.folder("good") / "compare-test.html")
+    assert not page.all("img")
+    assert page.all("span", class_="missing")[0].text.endswith(ids_of(LABELS)[1])
 
 
 def cells(said, first):

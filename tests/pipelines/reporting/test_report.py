@@ -15,7 +15,7 @@ from pipelines.cli import main
 from pipelines.evaluating.predictions import read_predictions, save_predictions
 from pipelines.models import read_head
 from pipelines.reporting.mistakes import nearest_rows
-from tests.pipelines.reporting.reading import held, read_page
+from tests.pipelines.pages.reading import held, read_page
 from tests.pipelines.small_runs import SMALL, options, photographs, refused
 from transfer.knowing.knowledge import directions_of
 
