@@ -15,7 +15,7 @@ from pipelines.evaluating.thresholds import told_thresholds
 from pipelines.features import open_features, say_unjudged, split_of
 from pipelines.finetune import check_trained_on, load_rows_of
 from pipelines.heads.training import predict_samples
-from pipelines.model_names import named
+from pipelines.model_names import HEAD, TUNED, named
 from pipelines.models import CLASSIFIER, FINETUNED, load_head, read_finetuned, tuned_id
 from pipelines.results import write_json
 from pipelines.samples import read_samples
@@ -71,9 +71,9 @@ def run(stage: EvaluateStage) -> dict:
             )
         say_unjudged("evaluate", features, split, (stage.split,))
         (samples,) = read_samples(features, [rows], tuple(head["cuts"]), stage.setup.memory_budget)
-        probabilities = {"head": predict_samples(model, samples)}
+        probabilities = {HEAD: predict_samples(model, samples)}
         tuned = read_finetuned(folder, head, "evaluate")
-        paths = named({"finetuned": folder / FINETUNED} if tuned is not None else {}, stage.models)
+        paths = named({TUNED: folder / FINETUNED} if tuned is not None else {}, stage.models)
         images = None
         if paths or stage.pictures:
             images = load_rows_of(features, stage.setup).subset(rows)
@@ -87,7 +87,7 @@ def run(stage: EvaluateStage) -> dict:
         theirs = as_seen_by(card, images)
         probabilities[name] = predict_images(classifier, theirs, f"evaluating {name}")
     temperatures = {name: card.temperature for name, (_, card) in opened.items()}
-    temperatures["head"] = read_card(folder / CLASSIFIER).temperature
+    temperatures[HEAD] = read_card(folder / CLASSIFIER).temperature
     evaluations = {
         name: evaluate(said, labels, names, stage.split, temperatures[name])
         for name, said in probabilities.items()
@@ -99,11 +99,11 @@ def run(stage: EvaluateStage) -> dict:
         **scores_without(leaked, probabilities, labels),
     }
     if aim is not None:
-        files = {"head": folder / CLASSIFIER, **paths}
+        files = {HEAD: folder / CLASSIFIER, **paths}
         result["thresholds"] = told_thresholds(aim, files, probabilities, labels, names)
     pictured = images if stage.pictures else None
     if pictured is not None:
-        opened = {"head": _load(folder / CLASSIFIER, names, engine), **opened}
+        opened = {HEAD: _load(folder / CLASSIFIER, names, engine), **opened}
         result["networks"] = {name: network_of(one) for name, (one, _) in opened.items()}
     save_predictions(
         folder,

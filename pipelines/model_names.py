@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+HEAD, TUNED = "head", "finetuned"
+"""The models of a run; others have names of their files."""
+
 
 def named(own: Mapping[str, Path], others: Iterable[Path]) -> dict[str, Path]:
     """Gives every model a name of its own, for tables and pictures.
@@ -31,7 +34,7 @@ def _name(path: Path, among: Sequence[Path]) -> str:
 
     others = [other for other in among if other != path]
     for length in range(1, len(path.parts)):
-        taken = {"head", "finetuned", *(end(other, length) for other in others)}
+        taken = {HEAD, TUNED, *(end(other, length) for other in others)}
         if (name := end(path, length)) not in taken:
             return name
     return path.as_posix()

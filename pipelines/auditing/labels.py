@@ -9,6 +9,8 @@ import numpy as np
 
 from cache import FeatureFile
 from pipelines.auditing.findings import Finding
+from pipelines.evaluating.predictions import Predictions, read_predictions
+from pipelines.model_names import HEAD
 from pipelines.models import CLASSIFIER, HEAD_RESULT
 from pipelines.out_of_fold import read_out_of_fold
 from transfer.auditing.suspect_labels import suspect_labels
@@ -34,7 +36,7 @@ class Judged:
 
 
 def read_judged(run_folder: Path, features: FeatureFile) -> Judged:
-    """Reads what the head's file keeps of images not seen."""
+    """Reads what the head's file keeps of images not seen, and what it said of test images."""
     path = run_folder / CLASSIFIER
     try:
         head = json.loads(read_members(path, HEAD_RESULT)[0])
@@ -50,7 +52,22 @@ def read_judged(run_folder: Path, features: FeatureFile) -> Judged:
             "run transfer head again",
             cuts=cuts,
         )
-    return Judged(said.rows_in(features.ids), said.probabilities, cuts=cuts)
+    rows, probabilities = said.rows_in(features.ids), said.probabilities
+    tested = _tested(run_folder, head["id"])
+    if tested is not None:
+        row_of = {id: row for row, id in enumerate(features.ids)}
+        rows = np.concatenate([rows, [row_of[id] for id in tested.ids]])
+        probabilities = np.concatenate([probabilities, tested.probabilities[HEAD]])
+    return Judged(rows, probabilities, cuts=cuts)
+
+
+def _tested(run_folder: Path, head_id: str) -> Predictions | None:
+    """What this head said of test images, if it was asked."""
+    try:
+        said = read_predictions(run_folder, "test")
+    except InputError:  # of an earlier version
+        return None
+    return said if said is not None and said.head_id == head_id else None
 
 
 def suspects(judged: Judged, features: FeatureFile) -> list[Finding]:

@@ -15,8 +15,6 @@ from transfer.errors import InputError
 from transfer.images.sources import DataOptions
 from transfer.names import shown
 
-HEAD, TUNED = "head", "finetuned"
-"""The models of a run by the names that `evaluate` gives them; others have names of their files."""
 NAMED = 8
 """Runs that are named where the one asked for is not there."""
 

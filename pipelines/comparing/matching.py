@@ -6,7 +6,8 @@ from functools import reduce
 
 import numpy as np
 
-from pipelines.comparing.evaluated import HEAD, Evaluated
+from pipelines.comparing.evaluated import Evaluated
+from pipelines.model_names import HEAD
 from transfer.errors import InputError
 from transfer.names import shown
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.comparing.evaluated import HEAD, TUNED, Evaluated
+from pipelines.comparing.evaluated import Evaluated
 from pipelines.comparing.matching import Matched
+from pipelines.model_names import HEAD, TUNED
 from pipelines.results import print_table
 from transfer.backbones.options import BackboneOptions
 from transfer.calibration import wilson_interval

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipelines.model_names import picture_names
+from pipelines.model_names import HEAD, TUNED, picture_names
 from pipelines.models import CLASSIFIER, FINETUNED
 from pipelines.pages.charts import Chart, picture
 from pipelines.reporting.left import Left
@@ -14,7 +14,7 @@ def model(left: Left) -> dict[str, Any] | None:
         return None
     networks = (left.evaluation or {}).get("networks", {})
     endings = picture_names(networks)
-    files = {"head": left.folder / CLASSIFIER, "finetuned": left.folder / FINETUNED}
+    files = {HEAD: left.folder / CLASSIFIER, TUNED: left.folder / FINETUNED}
     return {
         "networks": [
             {

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,9 @@ from PIL import Image, ImageOps
 from cache import FeatureFile
 from pipelines.audit import _classes
 from pipelines.auditing.findings import Audited
+from pipelines.auditing.labels import read_judged
 from pipelines.cli import main
+from pipelines.evaluating.predictions import Predictions, save_predictions
 from tests.pipelines.small_runs import SMALL, refused
 from transfer.auditing.class_confusion import Alike
 
@@ -302,3 +305,24 @@ def test_without_a_head_it_says_what_to_run(place, capsys):
     said = capsys.readouterr().out
     assert "labels were not looked at: this run has no head yet; run transfer head first" in said
     assert "the same picture in two splits" in said
+
+
+def test_labels_of_test_images_are_judged_once_they_were_evaluated(place, tmp_path):
+    shutil.copytree(run_of(place), tmp_path / "run")
+    head = json.loads((tmp_path / "run/head.json").read_text())
+    store = place / "artifacts/features" / head["features"][:16] / "features.h5"
+    (tmp_path / "run/evaluation-test.npz").unlink(missing_ok=True)
+    with FeatureFile(store) as features:
+        before = read_judged(tmp_path / "run", features)
+        assert not set(before.rows) & set(np.flatnonzero(features.given_split == "test"))
+        rows = np.flatnonzero(features.given_split == "test")
+        said = np.tile(np.float32([0.01, 0.99]), (len(rows), 1))
+        names = np.array(features.class_names)
+        ids, labels = features.ids[rows], features.labels[rows]
+        one = Predictions("test", features.key, head["id"], ids, labels, names, {"head": said})
+        save_predictions(tmp_path / "run", one)
+        after = read_judged(tmp_path / "run", features)
+        assert after.rows.tolist() == [*before.rows, *rows]
+        np.testing.assert_allclose(after.probabilities[len(before.rows) :], said)
+        save_predictions(tmp_path / "run", replace(one, head_id="of another head"))
+        assert len(read_judged(tmp_path / "run", features).rows) == len(before.rows)
