@@ -15,6 +15,8 @@ from transfer.auditing.enough import Curve, learning_curve
 from transfer.images.splits import assign_folds
 
 FOLDS = 5
+MOST_NUMBERS = 100_000_000
+"""Features of all images together: of more, cuts at the bottom are left out."""
 COPIES = 3
 """Of the features, in memory while heads are fitted."""
 
@@ -39,7 +41,7 @@ def measure(
         None where there are too few images; says so where there is too little memory.
     """
     rows = np.flatnonzero(split != "test")
-    cuts = cuts or features.cuts[-1:]
+    cuts = topmost(features, cuts or features.cuts[-1:], len(rows))
     needed = COPIES * 4 * len(rows) * int(np.prod(features.joined_shape(cuts)))
     if needed > (budget := memory_for(setup.memory_budget)):
         print(
@@ -58,6 +60,16 @@ def measure(
         return learning_curve(
             values, widths, labels, len(names), folds, lambda done, of: update(done / of)
         )
+
+
+def topmost(features: FeatureFile, cuts: tuple[str, ...], images: int) -> tuple[str, ...]:
+    """As many cuts from the top as are looked at in a minute, at least one; says if not all are."""
+    widths = [int(np.prod(features.joined_shape((cut,)))) for cut in reversed(cuts)]
+    count = max(1, int((np.cumsum(widths) * images <= MOST_NUMBERS).sum()))
+    if count < len(cuts):
+        of = "cut" if count == 1 else f"{count} cuts"
+        print(f"audit: how many images are enough is told by the topmost {of} of {len(cuts)}")
+    return cuts[-count:]
 
 
 def say_number(curve: Curve | None) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from cache import FeatureFile
 from pipelines.audit import _classes
 from pipelines.auditing.findings import Audited
 from pipelines.auditing.labels import read_judged
+from pipelines.auditing.number import topmost
 from pipelines.cli import main
 from pipelines.evaluating.predictions import Predictions, save_predictions
 from tests.pipelines.small_runs import SMALL, refused
@@ -326,3 +327,17 @@ def test_labels_of_test_images_are_judged_once_they_were_evaluated(place, tmp_pa
         np.testing.assert_allclose(after.probabilities[len(before.rows) :], said)
         save_predictions(tmp_path / "run", replace(one, head_id="of another head"))
         assert len(read_judged(tmp_path / "run", features).rows) == len(before.rows)
+
+
+@pytest.mark.parametrize(("most", "kept"), [(0, 1), (10**9, 2)])
+def test_of_wide_features_the_topmost_cuts_tell_the_number(place, capsys, monkeypatch, most, kept):
+    monkeypatch.setattr("pipelines.auditing.number.MOST_NUMBERS", most)
+    head = json.loads((run_of(place) / "head.json").read_text())
+    store = place / "artifacts/features" / head["features"][:16] / "features.h5"
+    with FeatureFile(store) as features:
+        assert topmost(features, features.cuts, 64) == features.cuts[-kept:]
+        assert topmost(features, features.cuts[:1], 64) == features.cuts[:1]
+    said = capsys.readouterr().out
+    assert said == (
+        "" if kept == 2 else "audit: how many images are enough is told by the topmost cut of 2\n"
+    )
