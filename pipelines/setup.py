@@ -41,8 +41,9 @@ class Setup:
     auto takes for 2,000 images and more if the package openvino is installed. Features differ by
     rounding alone: both are compared on the first images."""
     precision: Precision = "float32"
-    """Arithmetic of the frozen backbone: bfloat16 is fast on accelerators, int8 on CPUs (it needs
-    the packages openvino and nncf); both change features, and have files of their own."""
+    """Arithmetic of the frozen backbone: bfloat16 is fast on accelerators and, with --engine
+    openvino, on CPUs that have it; int8 on CPUs (it needs the packages openvino and nncf). Both
+    change features, and have files of their own."""
     extract_batch_size: int | None = None
     """Images that the frozen backbone sees at a time; by default 64, 512 on an accelerator. Changes
     speed and memory, no value; where memory runs out it is halved."""
@@ -86,17 +87,18 @@ class Setup:
             raise InputError(f"--memory-budget expects GiB above 0, received {self.memory_budget}")
 
     def _precision(self) -> str:
-        """What of the arithmetic changes values: with int8, also what finds the scales."""
-        if self.precision != "int8":
-            return self.precision
+        """What of the arithmetic changes values: where it rounds, also the packages that do so."""
+        names: tuple[str, ...] = ("nncf", "openvino") if self.precision == "int8" else ()
+        if (self.precision, self.engine) == ("bfloat16", "openvino"):
+            names = ("openvino",)
         try:
-            versions = [f"{name} {_minor(name)}" for name in ("nncf", "openvino")]
+            versions = [f"{name} {_minor(name)}" for name in names]
         except PackageNotFoundError as error:
             raise InputError(
-                f"--precision int8 expects the package {error.name}, found none; "
-                "pip install nncf openvino"
+                f"--precision {self.precision} expects the package {error.name}, found none; "
+                f"pip install {' '.join(names)}"
             ) from None
-        return ", ".join(["int8", *versions])
+        return ", ".join([self.precision, *versions])
 
     def with_absolute_paths(self) -> "Setup":
         """The same for a process that works in another folder, or on another machine."""

@@ -13,7 +13,13 @@ from pipelines.extracting.listing import Listed
 from pipelines.progress import waiting
 from pipelines.setup import Setup
 from transfer.backend.startup import import_keras
-from transfer.extraction.engines import Engine, build_engine, default_batch_size, in_words
+from transfer.extraction.engines import (
+    Engine,
+    build_engine,
+    default_batch_size,
+    in_words,
+    precision_in_keras,
+)
 from transfer.extraction.extraction import build_extractor
 from transfer.images.imageset import Batch
 
@@ -53,8 +59,9 @@ class Extractor:
         self._opened = ExitStack()
         self.engine: Engine | None = None
         self.images, self.digests = listed.images, listed.digests
+        in_keras = precision_in_keras(setup.engine, setup.precision)
         with show("building the backbone"):
-            self.cuts, self._body = build_extractor(setup.backbone, setup.precision)
+            self.cuts, self._body = build_extractor(setup.backbone, in_keras)
         outputs = zip(self.cuts, self._body.outputs, strict=True)
         self._ids = list(self.images.ids)
         self._shapes = {cut: output.shape[1:] for cut, output in outputs}
@@ -64,7 +71,7 @@ class Extractor:
             )
         if self.donation.cuts_to_run not in ((), self.cuts):  # the layers behind need not run
             fewer = replace(setup.backbone, cut=self.donation.cuts_to_run)
-            _, self._body = build_extractor(fewer, setup.precision)
+            _, self._body = build_extractor(fewer, in_keras)
 
     def __enter__(self) -> "Extractor":
         return self

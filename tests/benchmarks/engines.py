@@ -62,7 +62,7 @@ def engines() -> list[dict]:
 def _engines(case: Case, ask: Callable[..., float]) -> list[dict]:
     from transfer.extraction.extraction import build_extractor
     from transfer.extraction.keras_engine import KerasEngine
-    from transfer.extraction.openvino_engine import OpenVINOEngine
+    from transfer.extraction.openvino_engine import OpenVINOEngine, abilities
     from transfer.images.imageset import Batch
 
     options = BackboneOptions(case.name, "none", image_size=case.side, cut=(TOP,))
@@ -81,6 +81,10 @@ def _engines(case: Case, ask: Callable[..., float]) -> list[dict]:
 
     keras, openvino = KerasEngine(body, BATCH), OpenVINOEngine(body)
     int8 = OpenVINOEngine(body, batches[0].images)
+    half: dict[str, Callable[[], float]] = {}
+    if "BF16" in abilities():
+        bfloat16 = OpenVINOEngine(body, bfloat16=True)
+        half["our bfloat16 engine"] = lambda: seconds(run(bfloat16))
     ways: dict[str, Callable[[], float]] = {
         "Keras predict": lambda: seconds(lambda: body.predict(whole, batch_size=BATCH, verbose=0)),
         "timm on PyTorch": rival("pytorch"),
@@ -88,6 +92,7 @@ def _engines(case: Case, ask: Callable[..., float]) -> list[dict]:
         "our Keras engine": lambda: seconds(run(keras)),
         "our OpenVINO engine": lambda: seconds(run(openvino)),
         "our int8 engine": lambda: seconds(run(int8)),
+        **half,
     }
     for way in ways.values():
         way()
@@ -99,6 +104,7 @@ def _engines(case: Case, ask: Callable[..., float]) -> list[dict]:
         ("Keras predict", "our Keras engine"),
         *((one, "our OpenVINO engine") for one in ways if not one.startswith("our")),
         ("our OpenVINO engine", "our int8 engine"),
+        *(("our OpenVINO engine", one) for one in half),
     ]
     return [
         summary(

@@ -56,6 +56,16 @@ def test_it_changes_the_key(setup, change):
     assert CHANGES[change](setup).spec().key != setup.spec().key
 
 
+def test_who_rounds_counts_where_features_are_rounded(setup):
+    pytest.importorskip("openvino")
+
+    def key(engine, precision):
+        return replace(setup, engine=engine, precision=precision).spec().key
+
+    assert key("openvino", "float32") == key("keras", "float32")
+    assert len({key("openvino", "bfloat16"), key("keras", "bfloat16"), key("auto", "float32")}) == 3
+
+
 def test_seeds_count_for_random_weights_only(setup):
     def seeded(weights, seed):
         backbone = replace(setup.backbone, weights=weights, weights_seed=seed)

@@ -56,12 +56,12 @@ def build_engine(
     of the whole set, so that a run that goes on has the engine of the one that was stopped.
 
     Args:
-        body: From `build_extractor`, or a classifier's.
+        body: From `build_extractor` with `precision_in_keras`, or a classifier's.
         images: The whole set; int8 is calibrated on some of its training images.
         first: The first batch that will be run, on which the engine is tried.
         batch_size: Images that a device sees at a time.
         engine: Which.
-        precision: As `body` was built with.
+        precision: Of the features.
         say: Told why, where OpenVINO would have been taken and cannot be.
 
     Raises:
@@ -78,7 +78,7 @@ def build_engine(
     if engine == "openvino":
         from transfer.extraction.openvino_engine import OpenVINOEngine
 
-        return OpenVINOEngine(body).tried(first)
+        return OpenVINOEngine(body, bfloat16=precision == "bfloat16").tried(first)
     if (engine, precision) == ("auto", "float32") and len(images) >= WORTH_EXPORTING:
         from transfer.extraction.openvino_engine import OpenVINOEngine, can_run
 
@@ -116,8 +116,11 @@ def check_engine(engine: EngineKind, precision: Precision) -> None:
     """
     if precision == "int8" and engine == "keras":
         raise InputError("--precision int8 expects --engine openvino or auto, received keras")
-    if precision == "bfloat16" and engine == "openvino":
-        raise InputError("--precision bfloat16 expects --engine keras or auto, received openvino")
+
+
+def precision_in_keras(engine: EngineKind, precision: Precision) -> Precision:
+    """In what the Keras model is built: OpenVINO takes float32, and computes in less by itself."""
+    return "bfloat16" if precision == "bfloat16" and engine != "openvino" else "float32"
 
 
 def calibration_images(images: ImageSet, image_size: tuple[int, int]) -> np.ndarray:

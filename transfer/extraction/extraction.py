@@ -17,6 +17,7 @@ from transfer.extraction.engines import (
     Precision,
     build_engine,
     default_batch_size,
+    precision_in_keras,
 )
 from transfer.images.imageset import ImageSet
 
@@ -32,7 +33,7 @@ def build_extractor(
     Args:
         options: Backbone, weights, cuts, image size, pooling, views.
         precision: With `"bfloat16"` the backbone computes in it; weights, pooling and all that
-            is in front of it stay float32. What int8 changes, its engine does.
+            is in front of it stay float32. See `precision_in_keras`.
 
     Returns:
         Names of the cuts, and the model from float32 `(batch, H, W, 3)` pixels, 0-255 RGB, to
@@ -87,7 +88,7 @@ def extract(
     Raises:
         InputError: If an image cannot be decoded, or an option is wrong.
     """
-    cuts, body = build_extractor(options, precision)
+    cuts, body = build_extractor(options, precision_in_keras(engine, precision))
     collected: dict[str, list[np.ndarray]] = {cut: [] for cut in cuts}
     batch_size = batch_size or default_batch_size()
     batches = images.batches(batch_size, options.resolved_image_size(), rows)

@@ -35,6 +35,11 @@ def can_run() -> bool:
     return find_spec("openvino") is not None and keras.backend.backend() not in _NOT_READ
 
 
+def abilities() -> list[str]:
+    """In what the processor computes quickly, by OpenVINO: "FP32", "BF16", "INT8" and others."""
+    return sorted(import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
 class OpenVINOEngine:
     """Runs a model over batches with OpenVINO, one image per request, many requests at a time.
 
@@ -45,6 +50,7 @@ class OpenVINOEngine:
         body: Model from float32 `(batch, H, W, 3)` pixels, 0-255 RGB, to one output or a list.
         calibration: `(count, H, W, 3)` float32 pixels; if given, the model is quantized to int8 by
             what it does with them.
+        bfloat16: Whether it computes in that, which processors have that were made for it.
 
     Attributes:
         name: Package, version, and arithmetic.
@@ -52,19 +58,27 @@ class OpenVINOEngine:
             value.
 
     Raises:
-        InputError: If a package is missing, or OpenVINO cannot take the model.
+        InputError: If a package is missing, OpenVINO cannot take the model, or the processor has no
+            bfloat16.
     """
 
-    def __init__(self, body: keras.Model, calibration: np.ndarray | None = None) -> None:
+    def __init__(
+        self, body: keras.Model, calibration: np.ndarray | None = None, bfloat16: bool = False
+    ) -> None:
         self._openvino = import_openvino()
+        if bfloat16:
+            _check_bfloat16()
         self._body = body
-        self._is_exact = calibration is None
+        self._is_exact = calibration is None and not bfloat16
+        self._settings = openvino_settings("bf16" if bfloat16 else "f32")
         self._image_size: tuple[int, int] = body.input_shape[1:3]
         self._shapes = [tuple(output.shape[1:]) for output in body.outputs]
         self._model = _exported(self._openvino, body)
         if calibration is not None:
             self._model = quantized(self._model, calibration)
-        arithmetic = "float32" if self._is_exact else f"int8, nncf {version('nncf')}"
+        arithmetic = "bfloat16" if bfloat16 else "float32"
+        if calibration is not None:
+            arithmetic = f"int8, nncf {version('nncf')}"
         self.name = f"openvino {version('openvino')} (CPU, {arithmetic})"
         self.errors = [0.0] * len(self._shapes)
         self._compiled: dict[tuple[tuple[int, ...], str], _Compiled] = {}
@@ -120,7 +134,7 @@ class OpenVINOEngine:
         if signature not in self._compiled:
             try:
                 resized = _behind_resizing(self._openvino, self._model, images)
-                model = self._openvino.Core().compile_model(resized, "CPU", openvino_settings())
+                model = self._openvino.Core().compile_model(resized, "CPU", self._settings)
             except Exception as error:  # of many kinds, as those of converters
                 raise _not_taken(error) from error
             compiled = _Compiled(model)
@@ -194,6 +208,15 @@ def _exported(openvino: Any, body: keras.Model) -> "openvino.Model":
             return model
         except Exception as error:  # Converters raise whatever they meet.
             raise _not_taken(error) from error
+
+
+def _check_bfloat16() -> None:
+    """Refuses a processor that would compute in float32 where bfloat16 is asked for."""
+    if "BF16" not in (has := abilities()):
+        raise InputError(
+            "--precision bfloat16 with --engine openvino expects a processor with avx512_bf16 or "
+            f"AMX, received one with {', '.join(has)}; choose another --precision"
+        )
 
 
 def _not_taken(error: Exception) -> InputError:

@@ -37,12 +37,16 @@ def import_without_reports(name: str, expected: str, remedy: str) -> Any:
         raise InputError(f"{expected} the package {name}, found none ({error}); {remedy}") from None
 
 
-def openvino_settings() -> dict[str, Any]:
-    """Settings of a compiled model: many requests at a time, in float32."""
+def openvino_settings(precision: str = "f32") -> dict[str, Any]:
+    """Settings of a compiled model: many requests at a time.
+
+    Args:
+        precision: "f32" or "bf16".
+    """
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",
-        # On processors that have bfloat16 it would be the default, and was slower.
-        "INFERENCE_PRECISION_HINT": "f32",
+        # On processors that have bfloat16 it would be the default.
+        "INFERENCE_PRECISION_HINT": precision,
     }
     # Workers are told their share of the processor in this way, whoever starts them.
     threads = os.environ.get("OMP_NUM_THREADS", "")

@@ -79,11 +79,7 @@ def test_some_rows_are_those_of_the_whole():
         np.testing.assert_allclose(some[cut], whole[cut][[1, 4]], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("engine", "precision", "expected"),
-    [("keras", "int8", "--engine openvino or auto"), ("openvino", "bfloat16", "keras or auto")],
-)
-def test_engines_and_precisions_that_do_not_go_together(engine, precision, expected):
-    with pytest.raises(transfer.InputError, match=expected) as refused:
-        check_engine(engine, precision)
+def test_engines_and_precisions_that_do_not_go_together():
+    with pytest.raises(transfer.InputError, match="--engine openvino or auto") as refused:
+        check_engine("keras", "int8")
     assert "\n" not in str(refused.value)

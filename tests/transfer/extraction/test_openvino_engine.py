@@ -17,7 +17,7 @@ from transfer.images.imageset import Batch, ImageSet
 
 pytest.importorskip("openvino")
 
-from transfer.extraction.openvino_engine import OpenVINOEngine
+from transfer.extraction.openvino_engine import OpenVINOEngine, abilities
 
 RNG = np.random.default_rng(0)
 OPTIONS = BackboneOptions(
@@ -178,3 +178,26 @@ def test_int8_is_near_and_the_same_each_time():
     assert not np.allclose(first, exact, atol=1e-4)
     correlation = np.corrcoef(first.ravel(), exact.ravel())[0, 1]
     assert correlation > 0.97
+
+
+def test_bfloat16_is_near_and_not_the_same():
+    if "BF16" not in abilities():
+        pytest.skip("this processor has no bfloat16")
+    options = BackboneOptions("EfficientNetLite0", image_size=64, cut=("top",))
+    rng = np.random.default_rng(1)
+    smooth = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)  # enlarged, they are no noise
+    images = image_set(np.stack([resize(image, (48, 48)) for image in smooth]).astype(np.uint8))
+    (exact,) = extract(images, options).values()
+    (first,) = extract(images, options, engine="openvino", precision="bfloat16").values()
+    assert not np.allclose(first, exact, atol=1e-4)
+    assert np.corrcoef(first.ravel(), exact.ravel())[0, 1] > 0.99
+    engine = OpenVINOEngine(build_extractor(options)[1], bfloat16=True)
+    assert "(CPU, bfloat16)" in engine.name
+
+
+def test_a_processor_without_bfloat16_is_refused(short_body, monkeypatch):
+    """It would compute in float32 and say nothing."""
+    has = "transfer.extraction.openvino_engine.abilities"
+    monkeypatch.setattr(has, lambda: ["FP32", "INT8"])
+    with pytest.raises(InputError, match=r"avx512_bf16 or AMX, received one with FP32, INT8"):
+        OpenVINOEngine(short_body, bfloat16=True)
