@@ -55,6 +55,11 @@ def image_set(pixels):
     return ImageSet(ids, rows % 2, ("a", "b"), split, pixels, rows)
 
 
+def smooth_images():
+    small = np.random.default_rng(1).integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
+    return image_set(np.stack([resize(image, (48, 48)) for image in small]).astype(np.uint8))
+
+
 def run(engine, given):
     results = list(engine.run(given))
     np.testing.assert_array_equal(
@@ -168,9 +173,7 @@ def test_it_does_not_report_its_use():
 def test_int8_is_near_and_the_same_each_time():
     pytest.importorskip("nncf")
     options = BackboneOptions("EfficientNetLite0", image_size=64, cut=("top",))
-    rng = np.random.default_rng(1)
-    smooth = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)  # enlarged, they are no noise
-    images = image_set(np.stack([resize(image, (48, 48)) for image in smooth]).astype(np.uint8))
+    images = smooth_images()
     (exact,) = extract(images, options).values()
     (first,) = extract(images, options, precision="int8").values()
     (again,) = extract(images, options, precision="int8", rows=np.arange(20, 40)).values()
@@ -184,9 +187,7 @@ def test_bfloat16_is_near_and_not_the_same():
     if "BF16" not in abilities():
         pytest.skip("this processor has no bfloat16")
     options = BackboneOptions("EfficientNetLite0", image_size=64, cut=("top",))
-    rng = np.random.default_rng(1)
-    smooth = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)  # enlarged, they are no noise
-    images = image_set(np.stack([resize(image, (48, 48)) for image in smooth]).astype(np.uint8))
+    images = smooth_images()
     (exact,) = extract(images, options).values()
     (first,) = extract(images, options, engine="openvino", precision="bfloat16").values()
     assert not np.allclose(first, exact, atol=1e-4)
