@@ -98,18 +98,20 @@ def _of_model(
     assert left.features is not None
     told = left.evaluation["models"][model]
     names = said.class_names.tolist()
-    cells = _cells(said, model, rows, thumbnails)
-    pairs = sorted(
-        (cell for line in cells for cell in line if cell.count and not cell.right),
-        key=lambda cell: -cell.count,
-    )
+    cells = _cells(said, model, rows)
+    wrong = [cell for cell in cells.values() if not cell.right]
+    order = sorted(wrong, key=lambda cell: (-cell.count, cell.true, cell.predicted))
+    pairs = order[:MOST_PAIRS]
+    matrix = _matrix(names, cells) if len(names) <= MATRIX_UP_TO else None
+    for cell in pairs if matrix is None else cells.values():
+        thumbnails.want(cell.rows)
     return {
         "name": model,
         "wrong": int((~said.right(model)).sum()),
         "images": len(said.ids),
         "names": names,
-        "matrix": cells if len(names) <= MATRIX_UP_TO else None,
-        "pairs": pairs[:MOST_PAIRS],
+        "matrix": matrix,
+        "pairs": pairs,
         "worst": list(_worst(said, model, rows, learned, left.features, thumbnails)),
         "classes": told["per_class"],
         "reliability": _reliability(said, model),
@@ -117,30 +119,37 @@ def _of_model(
     }
 
 
-def _cells(
-    said: Predictions, model: str, rows: np.ndarray, thumbnails: Thumbnails
-) -> list[list[Cell]]:
+def _cells(said: Predictions, model: str, rows: np.ndarray) -> dict[tuple[int, int], Cell]:
+    """By numbers of the true class and of what images were taken for; those that occur."""
     names = said.class_names.tolist()
-    predicted = said.probabilities[model].argmax(axis=1)
+    predicted = said.probabilities[model].argmax(axis=1).tolist()
     surest = said.probabilities[model].max(axis=1)
-    of_class = np.bincount(said.labels, minlength=len(names))
+    of_class = np.bincount(said.labels, minlength=len(names)).tolist()
     where: dict[tuple[int, int], list[int]] = {}
     for at in np.argsort(-surest, kind="stable").tolist():
-        where.setdefault((int(said.labels[at]), int(predicted[at])), []).append(at)
-
-    def cell(true: int, guess: int) -> Cell:
-        here = where.get((true, guess), [])
-        shown = rows[here[:A_CELL]]
-        return Cell(
+        where.setdefault((int(said.labels[at]), predicted[at]), []).append(at)
+    return {
+        (true, guess): Cell(
             names[true],
             names[guess],
             len(here),
-            len(here) / max(1, int(of_class[true])),
-            thumbnails.want(shown),
+            len(here) / of_class[true],
+            rows[here[:A_CELL]].tolist(),
             true == guess,
         )
+        for (true, guess), here in where.items()
+    }
 
-    return [[cell(true, guess) for guess in range(len(names))] for true in range(len(names))]
+
+def _matrix(names: list[str], cells: dict[tuple[int, int], Cell]) -> list[list[Cell]]:
+    """A line for each true class; cells that do not occur are empty."""
+    return [
+        [
+            cells.get((true, guess)) or Cell(names[true], names[guess], 0, 0.0, [], true == guess)
+            for guess in range(len(names))
+        ]
+        for true in range(len(names))
+    ]
 
 
 def _worst(

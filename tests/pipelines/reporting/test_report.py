@@ -106,6 +106,35 @@ def test_a_cell_knows_its_images(reported, page):
     assert seen == len(said.ids)
 
 
+def test_of_many_classes_the_most_frequent_mistakes_are_listed(
+    reported, place, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pipelines.reporting.mistakes.MATRIX_UP_TO", 1)
+    said = read_predictions(reported, "test")
+    wrong = replace(said, probabilities={"head": said.probabilities["head"][:, ::-1]})
+    output = tmp_path / "page.html"
+    save_predictions(reported, wrong)
+    try:
+        assert main(["report", *options(place, "--output", str(output))]) == 0
+    finally:
+        save_predictions(reported, said)
+    page = read_page(output)
+    assert not page.all("table", class_="matrix")
+    counts = np.zeros((2, 2), int)
+    np.add.at(counts, (wrong.labels, wrong.probabilities["head"].argmax(1)), 1)
+    pairs = {(0, 1): counts[0, 1], (1, 0): counts[1, 0]}
+    expected = [
+        f"{said.class_names[true]} → {said.class_names[guess]}: {count}"
+        for (true, guess), count in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
+        if count
+    ]
+    buttons = page.all("ul", class_="shots pairs")[0].all("button")
+    assert [button.text for button in buttons] == expected != []
+    images = held(page, "images")
+    for button in buttons:
+        assert all(row in images for row in button.attributes["data-rows"].split())
+
+
 def test_the_map_has_a_point_for_each_image(reported, page):
     said = read_predictions(reported, "test")
     points = held(page, "points")
