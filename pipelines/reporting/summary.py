@@ -115,7 +115,7 @@ def _of_head(left: Left) -> Iterator[str]:
         yield f"{judged} accuracy {chosen['accuracy']:.4f} ± {chosen['accuracy_error']:.4f}"
     else:
         hidden = head.get("head", {}).get("hidden") or ["no"]
-        yield f"hidden {'-'.join(map(str, hidden))}, best epoch {head.get('best_epoch', 0) + 1}"
+        yield f"hidden {'-'.join(map(str, hidden))}, best epoch {head.get('best_epoch', '')}"
         yield f"validation accuracy {head['val_accuracy']:.4f}"
     yield f"in {head['seconds']:,.1f} s"
 

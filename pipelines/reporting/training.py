@@ -30,12 +30,12 @@ def _history(left: Left) -> Chart | None:
         return None
     from transfer.pictures.curves import plot_history
 
-    best = (left.head or {}).get("best_epoch")
+    best = (left.head or {}).get("best_epoch")  # counted from 1, as people do
     alt = (
         f"Loss and accuracy over {len(history['loss'])} epochs; the last validation loss is "
         f"{history.get('val_loss', history['loss'])[-1]:.4g}"
     )
-    return chart(plot_history, history, alt=alt, best_epoch=best)
+    return chart(plot_history, history, alt=alt, best_epoch=best and best - 1)
 
 
 def columns(

@@ -226,6 +226,27 @@ def test_a_run_that_stopped_after_its_features(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("best", ["first", "last"])
+def test_epochs_are_counted_as_the_head_counts_them(trained_once, tmp_path, monkeypatch, best):
+    shutil.copytree(trained_once / "artifacts", tmp_path / "artifacts", symlinks=True)
+    run = tmp_path / "artifacts/runs/run"
+    epochs = read_head(run)["epochs"]
+    number = 1 if best == "first" else epochs
+    monkeypatch.setattr(
+        "pipelines.reporting.left.read_head",
+        lambda folder: read_head(folder) | {"best_epoch": number},
+    )
+    marked = []
+    monkeypatch.setattr(
+        "transfer.pictures.curves.plot_history",
+        lambda history, path, best_epoch: marked.append(best_epoch) or path.touch(),
+    )
+    assert main(["report", "--artifacts", str(tmp_path / "artifacts"), "--run", "run"]) == 0
+    strip = read_page(run / "report.html").all("ol", class_="strip")[0].text
+    assert f"best epoch {number}" in strip
+    assert marked == [number - 1]
+
+
 def test_without_a_run_there_is_nothing_to_report(tmp_path, capsys):
     said = refused(capsys, "report", "--artifacts", str(tmp_path), "--run", "none")
     assert "a report expects a run in" in said
