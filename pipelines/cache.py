@@ -346,10 +346,9 @@ def _sample(stage: CacheStage, entry: Entry) -> float:
         CacheError: If it is above what is allowed; names the image.
     """
     from pipelines.extracting.extraction import extract_rows
-    from transfer.images.sources import load_as_given
 
     setup = _setup_of(stage, entry)
-    images = load_as_given(setup.data)
+    images = setup.images()
     with FeatureFile(entry.path) as features:
         count = min(stage.sample, len(features))
         rows = np.sort(np.random.default_rng().choice(len(features), count, replace=False))

@@ -14,7 +14,6 @@ from transfer.errors import InputError
 from transfer.explaining.evidence import Explainer, Explanation
 from transfer.images.decoding import BadImage
 from transfer.images.imageset import ImageSet
-from transfer.images.sources import load_as_given
 from transfer.knowing.knowledge import Knowledge
 from transfer.names import readable
 
@@ -89,7 +88,7 @@ class TrainingImages:
             return TrainingImages()
         try:
             with waiting("listing the training images"):
-                images = load_as_given(setup.data)
+                images = setup.images()
         except (InputError, OSError) as error:
             complain(f"{stage}: training images are named, not drawn: {error}")
             return TrainingImages()

@@ -26,7 +26,7 @@ from transfer.finetuning.augmentation import AugmentOptions
 from transfer.finetuning.options import FinetuneOptions
 from transfer.heads.fitting import check_validation
 from transfer.images.imageset import ImageSet
-from transfer.images.sources import how_split, load_as_given
+from transfer.images.sources import how_split
 
 if TYPE_CHECKING:
     import keras
@@ -255,7 +255,7 @@ def load_rows_of(features: FeatureFile, setup: Setup) -> ImageSet:
         InputError: If the file's ids, labels and class names are not those of the data given.
     """
     with waiting("listing the images"):
-        images = load_as_given(setup.data)
+        images = setup.images()
     images = images.with_ids(features.ids)
     if not (
         np.array_equal(images.ids, features.ids)

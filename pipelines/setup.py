@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from cache import FORMAT_VERSION, FeatureSpec, entry_path
 from pipelines.machine.file_index import FileIndex, index_path
+from pipelines.machine.listing_index import ListingIndex
 from pipelines.machine.parallel import Backend
 from pipelines.run_names import absolute, check_name, check_utf8, default_name
 from transfer.backbones.cuts import cut_patterns
@@ -19,7 +20,8 @@ from transfer.backbones.weights import weights_digest
 from transfer.errors import InputError
 from transfer.extraction.engines import EngineKind, Precision, check_engine
 from transfer.images.groups import is_csv
-from transfer.images.sources import DataOptions, digest, ignore
+from transfer.images.imageset import ImageSet
+from transfer.images.sources import DataOptions, digest, ignore, load_as_given
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,15 @@ class Setup:
     def file_index(self, data: str) -> FileIndex:
         """Digests of files, remembered from run to run; only changed files are read."""
         return FileIndex(index_path(self.artifacts / "index", data), self.rehash)
+
+    def images(self) -> ImageSet:
+        """The images with the splits that are given; what a compressed tar holds is remembered.
+
+        Raises:
+            InputError: As `load_as_given`.
+        """
+        path = index_path(self.artifacts / "index", self.data.data).with_suffix(".npz")
+        return load_as_given(self.data, ListingIndex(path, self.rehash))
 
     def spec(self, left_out: Callable[[Mapping[str, int]], None] = ignore) -> FeatureSpec:
         """What the features are made from; reads the data's and the weights' digests.

@@ -16,7 +16,7 @@ from transfer.errors import InputError
 from transfer.images.archives import FolderFiles
 from transfer.images.imageset import ImageSet
 from transfer.images.remote import RemoteFolder
-from transfer.images.sources import DataOptions, groups_in, load_as_given
+from transfer.images.sources import DataOptions, groups_in
 from transfer.images.tables import match_names
 
 TABLE = "audited.csv"
@@ -59,7 +59,7 @@ def apply_decisions(setup: Setup, path: Path) -> Applied:
             of the same image, an image or a class is unknown, a class would lose its last image,
             or the images are no files of their own.
     """
-    images = load_as_given(replace(setup.data, limit_per_class=None))
+    images = replace(setup, data=replace(setup.data, limit_per_class=None)).images()
     root = _root(images, setup.data.data)
     labels = _labels(path, read_decisions(path), images)
     dropped = {id for id, label in labels.items() if label is None}

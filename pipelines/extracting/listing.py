@@ -8,11 +8,11 @@ from cache import PARTS, FeatureSpec, stored_images
 from pipelines.bad_images import check_heads
 from pipelines.progress import waiting
 from pipelines.setup import Setup
-from transfer.images.archives import FolderFiles
+from transfer.images.archives import FolderFiles, TarFiles
 from transfer.images.decoding import BadImage, check_head
 from transfer.images.digests import image_digests
 from transfer.images.imageset import ImageSet
-from transfer.images.sources import carve, load_as_given
+from transfer.images.sources import carve
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def list_images(setup: Setup) -> Listed:
         InputError: If they cannot be used as the options say.
     """
     data = setup.data
-    images = load_as_given(data)
+    images = setup.images()
     # What cannot be split must not be found out after hours of extraction.
     carve(images.ids, images.labels, images.class_names, images.split, data)
     bad: list[BadImage] = []
@@ -49,6 +49,10 @@ def list_images(setup: Setup) -> Listed:
             bad.append(BadImage(error.id, error.reason))
 
     digests = image_digests(images, setup.file_index(data.data), look)
+    if isinstance(images.source, TarFiles):  # a compressed one was looked at already
+        members = zip(images.ids, images.members.tolist(), strict=True)
+        reasons = images.source.bad_heads
+        bad += [BadImage(id, reasons[member]) for id, member in members if member in reasons]
     return Listed(images, digests, tuple(bad))
 
 

@@ -72,7 +72,7 @@ class FileIndex:
         names = [str(path) if path.is_absolute() else f"{here}/{path}" for path in paths]
         # Statuses come before contents: a change between the two is then a difference next time.
         statuses = [
-            path.state() if isinstance(path, RemoteFile) else _state(name)
+            path.state() if isinstance(path, RemoteFile) else state_of(name)
             for path, name in zip(paths, names, strict=True)
         ]
         states = [state for state, _ in statuses]
@@ -92,14 +92,16 @@ class FileIndex:
     def _replace(self, asked: dict[str, str]) -> None:
         """Takes the entries of all files asked for, "" for none, and saves what is new."""
         others = self._entries.keys() - asked.keys()
-        kept = {name: self._entries[name] for name in others if is_address(name) or _state(name)[0]}
+        kept = {
+            name: self._entries[name] for name in others if is_address(name) or state_of(name)[0]
+        }
         entries = kept | {name: entry for name, entry in asked.items() if entry}
         if entries != self._entries or not self._is_saved:
             self._entries = entries
             self._is_saved = _save(self._path, entries)
 
 
-def _state(name: str) -> tuple[str, int]:
+def state_of(name: str) -> tuple[str, int]:
     """What changes with a file's content, "" where there is none, and when it last did, in ns."""
     try:
         status = os.stat(name)  # noqa: PTH116 (there may be 60,000, and Path.stat is slower)

@@ -1,9 +1,15 @@
-"""The files of a folder, a zip or a tar: listed by name, read in place, never unpacked to disk."""
+"""The files of a folder, a zip or a tar: listed by name, read in place, never unpacked to disk.
+
+A compressed tar can only be read from its beginning, so that each look at it costs all of it. What
+one pass can tell, the places, digests and heads of its files, is hence taken in the first, and
+whoever keeps the listing needs no other.
+"""
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import lzma
 import os
@@ -12,8 +18,8 @@ import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Literal, cast
@@ -21,6 +27,8 @@ from typing import IO, Literal, cast
 import numpy as np
 
 from transfer.errors import InputError
+from transfer.images.decoding import BadImage, check_head
+from transfer.images.file_names import is_image
 from transfer.images.imageset import EncodedFiles
 from transfer.images.remote import RemoteFolder
 from transfer.images.zip_names import names_of
@@ -56,6 +64,10 @@ class Listing:
     files: list[str]
     folders: list[str]
     contents: EncodedFiles
+
+
+ListingOf = Callable[[Path | RemoteFolder], Listing]
+"""Lists a folder or an archive as `open_listing` does; one that remembers may save a pass."""
 
 
 def kind_of(path: Path | RemoteFolder) -> Kind:
@@ -159,12 +171,18 @@ class TarFiles:
         compression: How it is compressed; None is a plain tar.
         offsets: `(files,)` int64: where each file's data begins in the uncompressed tar, in bytes.
         sizes: `(files,)` int64, in bytes.
+        digests: `(files, 32)` uint8, of a compressed tar: the sha256 of each file that is named as
+            images are, zeros for the others. None for a plain one.
+        bad_heads: Of a compressed tar: why some of them are none, by member number, as `check_head`
+            says it.
     """
 
     path: Path
     compression: Compression | None
     offsets: np.ndarray
     sizes: np.ndarray
+    digests: np.ndarray | None = None
+    bad_heads: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def sequential(self) -> bool:
@@ -253,6 +271,7 @@ def _list_zip(path: Path) -> Listing:
 def _list_tar(path: Path, compression: Compression | None) -> Listing:
     folders: list[str] = []
     files: dict[str, tuple[int, int]] = {}
+    looked_at: dict[str, tuple[bytes, str]] = {}
     with (
         _open_tar(path, compression) as stream,
         tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16, tarinfo=_StrictTarInfo) as archive,
@@ -270,11 +289,28 @@ def _list_tar(path: Path, compression: Compression | None) -> Listing:
             elif member.isreg():
                 files.pop(name, None)  # of two with one name the later counts, as in unpacking
                 files[name] = (member.offset_data, member.size)
+                if compression and is_image(name):
+                    looked_at[name] = _look_at(cast(IO[bytes], archive.extractfile(member)).read())
         while stream.read(1 << 16):  # the checksum is behind the last byte
             pass
     places = np.array(list(files.values()), np.int64).reshape(-1, 2)
     contents = TarFiles(path, compression, places[:, 0], places[:, 1])
+    if compression:
+        of_files = [looked_at.get(name, (bytes(32), "")) for name in files]
+        digests = np.frombuffer(b"".join(each for each, _ in of_files), np.uint8).reshape(-1, 32)
+        bad_heads = {number: reason for number, (_, reason) in enumerate(of_files) if reason}
+        contents = replace(contents, digests=digests, bad_heads=bad_heads)
     return Listing(path, list(files), folders, contents)
+
+
+def _look_at(content: bytes) -> tuple[bytes, str]:
+    """The digest of what is named as an image, and why it is none, if it is none."""
+    try:
+        check_head(content, "")
+        reason = ""
+    except BadImage as error:
+        reason = error.reason
+    return hashlib.sha256(content).digest(), reason
 
 
 def _open_tar(path: Path, compression: Compression | None) -> IO[bytes]:

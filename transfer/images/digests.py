@@ -93,12 +93,13 @@ def image_digests(
     and in any archive. Where they are an array, it is the sha256 of a tag, the shape and the
     pixels; no image file begins with that tag, so the two kinds never meet.
 
-    An archive is read once, in row order, one image at a time.
+    A compressed tar was digested as it was listed. Another archive is read once, in row order, one
+    image at a time.
 
     Args:
         images: Of any source.
         digests_of: Digests the files of a folder; one that remembers them saves reading them.
-        look: Called with the id and the bytes of each file of an archive, which is read anyway.
+        look: Called with the id and the bytes of each file of an archive that is read for this.
 
     Returns:
         `(rows, 32)` uint8; zeros where a file cannot be read.
@@ -106,11 +107,12 @@ def image_digests(
     Raises:
         InputError: If an archive has changed since it was listed.
     """
-    from transfer.images.archives import (
-        FolderFiles,  # an ImageSet is here, so this costs nothing more
-    )
+    # An ImageSet is here, so this costs nothing more.
+    from transfer.images.archives import FolderFiles, TarFiles
 
     source = images.source
+    if isinstance(source, TarFiles) and source.digests is not None:
+        return source.digests[images.members]
     if isinstance(source, np.ndarray):
         found = [_pixels_digest(source[member]) for member in images.members]
     elif isinstance(source, FolderFiles):

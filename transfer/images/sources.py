@@ -22,7 +22,7 @@ from transfer.images import (
     parquet_shards,
     splits,
 )
-from transfer.images.archives import Listing
+from transfer.images.archives import Listing, ListingOf
 from transfer.images.cifar_downloads import DOWNLOADS, keras_copy
 from transfer.images.decoding import Decoding
 from transfer.images.digests import FileDigests, file_digests, required_digest
@@ -77,15 +77,19 @@ class DataOptions:
         return Decoding(self.window, self.page)
 
 
-def load(options: DataOptions) -> ImageSet:
+def load(options: DataOptions, listing_of: ListingOf = archives.open_listing) -> ImageSet:
     """Opens the images; encoded ones are listed, not yet read.
 
     Rows are in order of id, but in a compressed tar in the order of the archive.
 
+    Args:
+        options: What to open.
+        listing_of: Lists the folder or archive; one that remembers it may save a pass.
+
     Raises:
         InputError: One line, if there is nothing usable there, or the options contradict.
     """
-    images = load_as_given(options)
+    images = load_as_given(options, listing_of)
     split = carve(images.ids, images.labels, images.class_names, images.split, options)
     return replace(images, split=split)
 
@@ -135,8 +139,12 @@ def how_split(options: DataOptions) -> dict[str, Any]:
     }
 
 
-def load_as_given(options: DataOptions) -> ImageSet:
+def load_as_given(options: DataOptions, listing_of: ListingOf = archives.open_listing) -> ImageSet:
     """Opens the images with the splits that are given, and no others carved out of them.
+
+    Args:
+        options: What to open.
+        listing_of: As in `load`.
 
     Raises:
         InputError: As `load`.
@@ -145,7 +153,7 @@ def load_as_given(options: DataOptions) -> ImageSet:
     if options.limit_per_class is not None and options.limit_per_class < 1:
         raise InputError(f"limit_per_class must be at least 1, received {options.limit_per_class}")
     decoding = options.decoding
-    images = replace(_found(options).load(), decoding=decoding)
+    images = replace(_found(options, ignore, listing_of).load(), decoding=decoding)
     if len(images.class_names) < 2:
         raise InputError(
             f"{options.data!r} has only one class ({', '.join(map(repr, images.class_names))}), "
@@ -183,7 +191,7 @@ def digest(
     Raises:
         InputError: If there is nothing usable there.
     """
-    return _found(options, left_out).digest(digests_of)
+    return _found(options, left_out, archives.open_listing).digest(digests_of)
 
 
 def is_named(options: DataOptions) -> bool:
@@ -234,7 +242,7 @@ class _Found(NamedTuple):
     digest: Callable[[FileDigests], str]
 
 
-def _found(options: DataOptions, left_out: LeftOut = ignore) -> _Found:
+def _found(options: DataOptions, left_out: LeftOut, listing_of: ListingOf) -> _Found:
     _check_collision(options)
     if options.data == "digits":
         return _Found(digits.load, partial(required_digest, digits.digits_file()))
@@ -252,12 +260,12 @@ def _found(options: DataOptions, left_out: LeftOut = ignore) -> _Found:
         )
     place = _place(options.data)
     if isinstance(place, RemoteFolder) or place.is_dir():
-        return _listed(archives.open_listing(place), left_out)
+        return _listed(listing_of(place), left_out)
     if manifests.is_table(place.name):  # not of paths, but of images
         shards = Shards((place,), (place.name,))
         return _Found(shards.load, shards.digest)
     return _Found(  # an archive's digest does without its listing, which can take a pass
-        lambda: _listed(archives.open_listing(place)).load(), partial(_digest_of_archive, place)
+        lambda: _listed(listing_of(place)).load(), partial(_digest_of_archive, place)
     )
 
 

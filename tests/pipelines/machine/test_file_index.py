@@ -174,8 +174,8 @@ def test_a_change_that_leaves_no_trace_within_the_racy_window_is_noticed(
     """All that the system says of the file stays the same, as within one tick of its clock."""
     clock(0)
     path = paths[0]
-    state = index_module._state(str(path))
-    monkeypatch.setattr(index_module, "_state", lambda name: state)
+    state = index_module.state_of(str(path))
+    monkeypatch.setattr(index_module, "state_of", lambda name: state)
     FileIndex(place)([path])
     path.write_bytes(b"CATS 0")
     assert FileIndex(place)([path]) == [hashlib.sha256(b"CATS 0").hexdigest()]
