@@ -2,10 +2,10 @@
 
 Machines are shared and noisy, so that seconds mean little and ratios of neighbours in time mean
 much. Each pair is run in turn, A B A B, and the median ratio is given with the extremes. Names
-on the command line choose among the subjects; none is all.
+on the command line choose among the subjects: quick is those of a few minutes, none is all but
+those that train for hours.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tests.benchmarks.prefix import prefix
 from tests.benchmarks.recipes import recipes
 from tests.benchmarks.start import cold_and_warm, start
 from tests.benchmarks.store import store
+from tests.benchmarks.stored import in_words, read_rows, write_rows
 from tests.benchmarks.sweep import default_sweep
 from tests.benchmarks.unknown import unknown
 
@@ -47,16 +48,37 @@ SUBJECTS = {
     "audit": audit,
 }
 
+QUICK = ("store", "extraction", "heads", "banks", "start")
+BY_NAME = ("panel", "tuned", "recipes")
+"""Train for an hour and more, and so run only where they are named."""
 
-def main(chosen: list[str]) -> None:
-    """Runs all comparisons, prints a table and writes `artifacts/bench.json`."""
-    results = [row for name in chosen or SUBJECTS for row in SUBJECTS[name]()]
-    cells = [["" if cell is None else cell for cell in row.values()] for row in results]
-    print_table("ratios", list(results[0]), cells)
+
+def main(words: list[str]) -> None:
+    """Runs comparisons, prints a table, and keeps each figure in `artifacts/bench.json`."""
     path = Path("artifacts") / "bench.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"bench: also in {path}")
+    stored = read_rows(path)
+    rows = []
+    for name in _chosen(words):
+        measured = SUBJECTS[name]()
+        write_rows(path, stored, rows := rows + measured)  # what was measured outlives what fails
+    cells = [
+        ["" if cell is None else cell for cell in row.values()] + [in_words(row, stored)]
+        for row in rows
+    ]
+    if rows:
+        print_table("ratios", [*rows[0], ""], cells)
+    print(f"bench: also in {path}, with the last figures of other subjects")
+
+
+def _chosen(words: list[str]) -> list[str]:
+    if unknown := sorted({*words} - {*SUBJECTS, "quick"}):
+        print(
+            f"bench: expected quick or some of {', '.join(SUBJECTS)}; received {unknown[0]!r}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    names = [name for word in words for name in (QUICK if word == "quick" else (word,))]
+    return list(dict.fromkeys(names)) or [name for name in SUBJECTS if name not in BY_NAME]
 
 
 if __name__ == "__main__":
