@@ -3,10 +3,11 @@
 from cache.donors import DAMAGED, Donation, find_donation, stored_images
 from cache.errors import CacheError
 from cache.lock import entry_lock
+from cache.parts import PARTS
 from cache.reader import FeatureFile, entry_path
 from cache.spec import FORMAT_VERSION, FeatureSpec
 from cache.verify import Verification, verify
-from cache.writer import PARTS, FeatureWriter
+from cache.writer import FeatureWriter
 
 __all__ = [
     "DAMAGED",

@@ -12,8 +12,12 @@ from cache import hdf5
 from cache.checksums import digest
 from cache.durable import whole_file
 from cache.errors import CacheError
+from cache.spec import FeatureSpec
 
+PARTS = "parts"
+"""Folder, beside a feature file, of the parts that it is made of."""
 PART_BYTES = 32 * 2**20
+DIGESTS = "image_digests"
 
 
 def rows_per_part(row_bytes: int) -> int:
@@ -41,22 +45,30 @@ class Part:
     start: int
     stop: int
 
-    def write(self, key: str, features: Mapping[str, np.ndarray], bad: Mapping[int, str]) -> None:
+    def write(
+        self,
+        spec: FeatureSpec,
+        features: Mapping[str, np.ndarray],
+        bad: Mapping[int, str],
+        image_digests: np.ndarray,
+    ) -> None:
         """Writes the part whole: it exists under its name only when it is complete.
 
         Args:
-            key: Key of the spec the rows belong to.
+            spec: What the rows belong to.
             features: Per dataset `(stop - start, ...)`.
             bad: Row numbers (of the whole set) that hold no features, with the reason.
+            image_digests: `(stop - start, 32)` uint8, the sha256 of each image; zeros if unknown.
 
         Raises:
             CacheError: If there is no room on the disk.
         """
         with whole_file(self.path) as temporary, hdf5.create(temporary) as file:
-            file.attrs.update(key=key, start=self.start, stop=self.stop)
+            file.attrs.update(key=spec.key, spec=spec.to_json(), start=self.start, stop=self.stop)
             for name, values in features.items():
                 dataset = file.create_dataset(name, data=values)
                 dataset.attrs["sha256"] = digest(values)
+            hdf5.add_table(file, DIGESTS, image_digests)
             hdf5.add_table(file, "bad_rows", np.array(sorted(bad), dtype=np.int64))
             hdf5.add_texts(file, "bad_reasons", [bad[row] for row in sorted(bad)])
 
@@ -93,6 +105,20 @@ class Part:
         with self._opened() as file:
             rows = file["bad_rows"][...].tolist()
             return dict(zip(rows, hdf5.texts(file["bad_reasons"]), strict=True))
+
+    def images(self) -> tuple[FeatureSpec, tuple[str, ...], np.ndarray]:
+        """Of what the rows are, their datasets, and `(rows, 32)` digests; zeros of bad images.
+
+        Raises:
+            CacheError: If the part is damaged.
+            FileNotFoundError: If there is no such part.
+        """
+        with self._opened() as file:
+            spec = FeatureSpec.from_json(file.attrs["spec"])
+            digests = file[DIGESTS][...]
+            names = tuple(name for name, each in file.items() if "sha256" in each.attrs)
+        digests[[row - self.start for row in self.bad()]] = 0
+        return spec, names, digests
 
     @contextmanager
     def _opened(self) -> Iterator[h5py.File]:

@@ -15,13 +15,11 @@ from cache.checksums import ChunkChecksums, digest, row_checksums
 from cache.donors import Donation
 from cache.durable import whole_file
 from cache.errors import CacheError
-from cache.parts import Part, rows_per_part
+from cache.parts import PARTS, Part, rows_per_part
 from cache.reader import entry_path
 from cache.spec import FeatureSpec
 
 CHUNK_BYTES = 2**18
-PARTS = "parts"
-"""Folder, beside a feature file, of the parts that it is made of."""
 
 
 class FeatureWriter:
@@ -36,6 +34,8 @@ class FeatureWriter:
         compression: `"none"` or `"zstd"`; changes bytes on disk, no value.
         starts: First rows of the parts that are written here, where others write the rest; by
             default all.
+        image_digests: `(rows, 32)` uint8, the sha256 of each image, by which parts can give rows to
+            other entries before this one is sealed.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class FeatureWriter:
         donation: Donation | None = None,
         compression: str = "none",
         starts: Collection[int] | None = None,
+        image_digests: np.ndarray | None = None,
     ) -> None:
         self.spec = spec
         self.path = entry_path(root, spec.key)
@@ -56,6 +57,8 @@ class FeatureWriter:
         self._compression = hdf5.compression(compression)
         self._dtype = np.dtype(spec.dtype)
         self._starts = starts
+        unknown = np.zeros((len(ids), 32), np.uint8)
+        self._image_digests = unknown if image_digests is None else image_digests
         self._folder = self.path.parent / PARTS
         # Made here and never again: a faster run removes it when it has sealed the same parts.
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +67,7 @@ class FeatureWriter:
         self.rows_per_part = rows_per_part(self.row_bytes)
         self._open: Part | None = None
         self._buffer: dict[str, np.ndarray] = {}
-        self._bad: dict[int, str] = {}
+        self._bad = dict(self._donation.bad)
         self._written = 0
         self._behind = ThreadPoolExecutor(1, "parts")
         self._writing: Future[None] | None = None
@@ -297,7 +300,8 @@ class FeatureWriter:
         bad = {row: why for row, why in self._bad.items() if part.start <= row < part.stop}
         self.wait()
         # Hashing and syncing go on while the backbone runs; one part at a time, for memory's sake.
-        self._writing = self._behind.submit(part.write, self.spec.key, self._buffer, bad)
+        digests = self._image_digests[part.start : part.stop]
+        self._writing = self._behind.submit(part.write, self.spec, self._buffer, bad, digests)
         self._open = None
         self._buffer = {}
 

@@ -67,7 +67,7 @@ class Extractor:
         self._shapes = {cut: output.shape[1:] for cut, output in outputs}
         with show("looking for features in the store"):
             self.donation = find_donation(
-                setup.feature_store, spec, self.digests, self.cuts, self._opened
+                setup.feature_store, spec, self._ids, self.digests, self.cuts, self._opened
             )
         if self.donation.cuts_to_run not in ((), self.cuts):  # the layers behind need not run
             fewer = replace(setup.backbone, cut=self.donation.cuts_to_run)
@@ -93,6 +93,7 @@ class Extractor:
             self.donation,
             self._setup.compression,
             starts,
+            self.digests,
         )
 
     def run(

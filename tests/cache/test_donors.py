@@ -20,15 +20,19 @@ def small_parts(monkeypatch):
     monkeypatch.setattr("cache.writer.CHUNK_BYTES", 512)
 
 
-def make_from(root, data, contents, cuts=("z_first", "a_second"), **changes):
+def names(count):
+    return [f"data/{row}" for row in range(count)]
+
+
+def make_from(root, data, contents, cuts=("z_first", "a_second"), bad=(), **changes):
     """Makes an entry of images with these contents; returns its path and what had to be run."""
     spec = dataclasses.replace(SPEC, data=data, cuts=cuts, **changes)
     shapes = {cut: SHAPES[cut] for cut in SHAPES if cut in cuts}
     ids = [f"{data}/{row}" for row in range(len(contents))]
     with ExitStack() as opened:
-        donation = find_donation(root, spec, digests_of(contents), tuple(shapes), opened)
+        donation = find_donation(root, spec, ids, digests_of(contents), tuple(shapes), opened)
         writer = FeatureWriter(root, spec, ids, shapes, donation)
-        write_all(writer, contents=contents)
+        write_all(writer, bad=bad, contents=contents)
         return seal(writer, contents), writer.rows_to_run.tolist(), donation.cuts_to_run
 
 
@@ -64,7 +68,7 @@ def test_an_added_cut_is_the_only_one_run(tmp_path):
 
 def test_other_specs_give_nothing(tmp_path):
     make_from(tmp_path, "data", range(100))
-    for field, value in {"weights": "4" * 64, "image_size": (64, 64), "dtype": "float16"}.items():
+    for field, value in {"weights": "4" * 64, "image_size": (64, 64), "pooling": "max"}.items():
         _, rows, _ = make_from(tmp_path, "data", range(100), **{field: value})
         assert len(rows) == 100, field
 
@@ -86,7 +90,9 @@ def test_a_donor_that_is_damaged_while_it_is_read_is_refused(tmp_path):
     path, *_ = make_from(tmp_path, "old", range(100))
     spec = dataclasses.replace(SPEC, data="new")
     with ExitStack() as opened:
-        donation = find_donation(tmp_path, spec, digests_of(range(100)), ("z_first",), opened)
+        donation = find_donation(
+            tmp_path, spec, names(100), digests_of(range(100)), ("z_first",), opened
+        )
         buffer = {"z_first": np.zeros((100, 3), np.float32)}
         donation.fill(0, buffer)
         np.testing.assert_array_equal(buffer["z_first"], features_of(range(100))["z_first"])
@@ -107,7 +113,7 @@ def test_images_without_a_digest_match_nothing(tmp_path):
     )
     with ExitStack() as opened:
         other = dataclasses.replace(SPEC, data="other")
-        donation = find_donation(tmp_path, other, nothing, tuple(SHAPES), opened)
+        donation = find_donation(tmp_path, other, names(2), nothing, tuple(SHAPES), opened)
     assert donation.must_run.tolist() == [True, True]
 
 
@@ -148,3 +154,123 @@ def test_a_donor_whose_index_is_damaged_gives_nothing_and_stops_nothing(tmp_path
     mended, rows, _ = make_from(tmp_path, "new", range(100))
     assert len(rows) == 100
     check(mended, range(100))
+
+
+def begin(root, data, contents, parts, cuts=("z_first", "a_second")):
+    """Writes an entry's first parts, as a run that is killed then leaves them; returns it."""
+    spec = dataclasses.replace(SPEC, data=data, cuts=cuts)
+    shapes = {cut: SHAPES[cut] for cut in SHAPES if cut in cuts}
+    ids = [f"{data}/{row}" for row in range(len(contents))]
+    digests = digests_of(contents)
+    with FeatureWriter(root, spec, ids, shapes, image_digests=digests) as writer:
+        rows = np.arange(min(64 * parts, len(contents)))
+        for some in np.split(rows, range(64, len(rows), 64)):
+            writer.write(some, features_of(np.asarray(contents)[some], shapes))
+        writer.wait()
+    return writer
+
+
+def test_parts_of_an_unfinished_entry_serve_others(tmp_path):
+    begin(tmp_path, "old", range(200), parts=2)
+    contents = [*range(3, 200), 300]  # three images removed, one added
+    path, rows, _ = make_from(tmp_path, "new", contents)
+    assert rows == [*range(125, 198)]
+    check(path, contents)
+
+
+def test_a_damaged_part_gives_nothing_and_others_do(tmp_path):
+    writer = begin(tmp_path, "old", range(200), parts=3)
+    damaged = writer.parts[1].path
+    content = bytearray(damaged.read_bytes())
+    place = content.index(features_of(range(64, 128))["z_first"].tobytes()[:24])
+    content[place] ^= 1
+    damaged.write_bytes(content)
+    path, rows, _ = make_from(tmp_path, "new", range(192), ("z_first",))
+    assert rows == [*range(64, 128)]
+    check(path, range(192))
+
+
+def test_parts_that_another_run_seals_meanwhile_give_the_same(tmp_path):
+    writer = begin(tmp_path, "old", range(100), parts=2)
+    spec = dataclasses.replace(SPEC, data="new")
+    with ExitStack() as opened:
+        cuts = tuple(SHAPES)
+        order = [*range(99, 0, -1)]
+        donation = find_donation(tmp_path, spec, names(99), digests_of(order), cuts, opened)
+        assert not donation.must_run.any()
+        seal(writer)
+        assert not writer.parts[0].path.exists()
+        buffer = {cut: np.zeros((99, *SHAPES[cut]), np.float32) for cut in cuts}
+        donation.fill(0, buffer)
+    for cut in cuts:
+        np.testing.assert_array_equal(buffer[cut], features_of(order)[cut])
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    old=st.lists(st.integers(0, 150), min_size=1, max_size=200),
+    new=st.lists(st.integers(0, 150), min_size=1, max_size=150),
+    parts=st.integers(1, 4),
+)
+def test_whatever_an_unfinished_entry_gives_values_are_right(tmp_path_factory, old, new, parts):
+    root = tmp_path_factory.mktemp("store")
+    begin(root, "old", old, parts)
+    path, rows, _ = make_from(root, "new", new)
+    check(path, new)
+    known = set(old[: 64 * parts])
+    assert rows == [row for row, one in enumerate(new) if one not in known]
+
+
+def test_float16_is_rounded_from_float32_without_a_run(tmp_path):
+    make_from(tmp_path, "data", range(100))
+    path, rows, _ = make_from(tmp_path, "data", range(100), dtype="float16")
+    assert rows == []
+    with FeatureFile(path) as file:
+        for cut in file.cuts:
+            expected = features_of(range(100))[cut].astype(np.float16)
+            np.testing.assert_array_equal(file.read(np.arange(100), [cut]), expected)
+    other = tmp_path / "other"
+    direct, rows, _ = make_from(other, "data", range(100), dtype="float16")
+    assert len(rows) == 100
+    assert direct.read_bytes() == path.read_bytes()
+
+
+def test_float32_is_not_made_from_float16(tmp_path):
+    make_from(tmp_path, "data", range(100), dtype="float16")
+    _, rows, _ = make_from(tmp_path, "data", range(100))
+    assert len(rows) == 100
+
+
+def test_what_float16_cannot_hold_is_refused_also_from_the_store(tmp_path, monkeypatch):
+    from tests.cache import test_cache, test_donors
+
+    def large(rows, shapes=SHAPES):
+        return {cut: 70_000 + values for cut, values in features_of(rows, shapes).items()}
+
+    monkeypatch.setattr(test_cache, "features_of", large)
+    make_from(tmp_path, "data", range(100))
+    monkeypatch.setattr(test_cache, "features_of", test_donors.features_of)
+    with pytest.raises(CacheError, match=r"holds at most 65504; store them with --storage float32"):
+        make_from(tmp_path, "data", range(100), dtype="float16")
+
+
+def test_an_image_that_was_set_aside_does_not_make_all_cuts_run(tmp_path):
+    bad = [5, 70]
+    make_from(tmp_path, "data", range(100), ("a_second",), bad, bad_images="skip")
+    path, rows, cuts = make_from(tmp_path, "data", range(100), bad_images="skip")
+    good = [row for row in range(100) if row not in bad]
+    assert (rows, cuts) == (good, ("z_first",))
+    with FeatureFile(path) as file:
+        assert file.skipped == [(f"data/{row}", "no image") for row in bad]
+        for cut in file.cuts:
+            expected = features_of(good)[cut]
+            np.testing.assert_array_equal(file.read(np.arange(98), [cut]), expected)
+
+
+@pytest.mark.parametrize("other", [{"bad_images": "stop"}, {"data": "other"}])
+def test_an_image_that_was_set_aside_is_looked_at_where_it_may_be_another(tmp_path, other):
+    make_from(tmp_path, "data", range(100), bad=[5], bad_images="skip")
+    _, rows, _ = make_from(
+        tmp_path, **({"data": "data", "bad_images": "skip"} | other), contents=[*range(100)]
+    )
+    assert rows == [5]
