@@ -70,16 +70,16 @@ def tuned() -> list[dict]:
         share of the head's errors and of its log loss that is left.
     """
     scores: dict[str, dict[str, list[Scores]]] = {}
-    for path in folders():
-        ways = scores.setdefault(path.name.split(".")[0], {"head": [], TUNED: []})
-        for seed in range(REPETITIONS):
+    for seed in range(REPETITIONS):
+        for path in folders():
+            ways = scores.setdefault(path.name.split(".")[0], {"head": [], TUNED: []})
             data = DataOptions(str(path), val_fraction=0.2, test_fraction=0.3, split_seed=seed)
             ways["head"].append(_ours("head", data))
             ways[TUNED].append(_fine_tuned(data))
+            _show(scores, ["head", TUNED])  # of an hour's work, what there is so far
     if not scores:
         print("bench: left out, no folder of the panel is at hand; give PANEL=folder")
         return []
-    _show(scores, ["head", TUNED])
     return list(_gains_of_tuning(scores))
 
 
@@ -226,7 +226,8 @@ def _show(scores: dict[str, dict[str, list[Scores]]], ways: Sequence[str]) -> No
             for accuracy, loss in zip(means, losses, strict=True)
         ]
     )
-    title = f"test accuracy / log loss / calibration error / seconds, {REPETITIONS} splits"
+    splits = max(len(of_folder[ways[0]]) for of_folder in scores.values())
+    title = f"test accuracy / log loss / calibration error / seconds, {splits} splits"
     print_table(title, ["folder", *ways], rows)
 
 
