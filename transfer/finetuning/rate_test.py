@@ -14,8 +14,8 @@ LOWEST, HIGHEST = 1e-5, 1e-1
 MARGIN = 2.0
 """The rate taken is so many times below that at which the loss begins to rise. Source: Smith,
 "Cyclical Learning Rates for Training Neural Networks", 2017, and fastai's `lr_find`, which takes
-10. Out of fold, 2 gained more than 5 on three of five sets of 350 to 1,000 images and as much on
-one: how far to go is judged afterwards, so that a rate too high costs less than one too low."""
+10. Out of fold, 2 gained more than 5 on four of six sets of 210 to 1,000 images: how far to go is
+judged afterwards, so that a rate too high costs less than one too low."""
 
 
 @dataclass(frozen=True)
