@@ -13,10 +13,10 @@ from pipelines.comparing.matching import Matched
 from pipelines.comparing.tables import COLUMNS, model_rows, words_of
 from pipelines.pages.rendering import render
 from pipelines.pages.thumbnails import Thumbnails
+from pipelines.setup import Setup
 from transfer.comparing import Comparison
 from transfer.errors import InputError
 from transfer.images.imageset import ImageSet
-from transfer.images.sources import load_as_given
 from transfer.metrics import cross_entropies
 from transfer.names import shown
 
@@ -86,7 +86,8 @@ def write_page(
 def _images(run: Evaluated, matched: Matched) -> ImageSet | None:
     """Those in common, of a run's data; None, which is said, where they are not to be had."""
     try:
-        return load_as_given(run.data).with_ids(matched.ids.tolist())
+        setup = Setup(run.data, artifacts=run.folder.resolve().parent.parent)
+        return setup.images().with_ids(matched.ids.tolist())
     except (InputError, OSError) as error:
         print(f"compare: images are named, not shown: {shown(str(error))}")
         return None
