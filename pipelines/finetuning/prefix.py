@@ -10,6 +10,7 @@ from cache import FeatureFile
 from pipelines import features as features_stage
 from pipelines.machine.memory import in_words
 from pipelines.setup import Setup
+from transfer.backbones.cuts import AS_IT_IS
 from transfer.errors import InputError
 from transfer.finetuning.augmentation import AugmentOptions
 
@@ -97,9 +98,15 @@ def worth_of(
     size = int(np.prod(tensors[division.place].shape[1:])) if division.late else 0
     size += sum(tensors[name].shape[-1] for name in division.early)
     kept = len(features) * len(views)
-    early_made = bool(division.early) and views != features.spec.views
-    made = kept * (bool(division.late) + early_made)
+    made = kept if division.late or _must_be_made(division.early, features, views) else 0
     return Worth(4 * size * kept, made, round(len(features) * passes))
+
+
+def _must_be_made(
+    early: tuple[str, ...], features: FeatureFile, views: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Those of the early cuts that the run's own features do not hold in these views."""
+    return () if views == features.spec.views else early
 
 
 def read_outputs(
@@ -119,15 +126,14 @@ def read_outputs(
     Raises:
         InputError: If the images are not those of the features.
     """
+    made = _must_be_made(division.early, features, views)
+    place = (division.place + AS_IT_IS,) if division.late else ()
     outputs = []
-    if division.late:
-        options = replace(setup.backbone, cut=(division.place,), pooling="none", views=views)
-        outputs += list(_read(replace(setup, backbone=options), features, (division.place,)))
-    if division.early and views == features.spec.views:
+    if cuts := place + made:  # in one pass
+        options = replace(setup.backbone, cut=cuts, views=views)
+        outputs += list(_read(replace(setup, backbone=options), features, cuts))
+    if not made:
         outputs += [_read_cut(features, cut, 1) for cut in division.early]
-    elif division.early:
-        options = replace(setup.backbone, cut=division.early, views=views)
-        outputs += list(_read(replace(setup, backbone=options), features, division.early))
     return outputs
 
 

@@ -3,7 +3,7 @@
 import itertools
 from typing import TYPE_CHECKING
 
-from transfer.backbones.cuts import pool
+from transfer.backbones.cuts import pool, pooling_of
 from transfer.backbones.options import BackboneOptions
 from transfer.backbones.preprocessing import preprocess
 from transfer.backbones.table import find_backbone
@@ -63,8 +63,8 @@ def features_by_view(
         outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
         by_view.append(
             [
-                pool(output, options.pooling, f"{options.pooling}_pool_{next(numbers)}")
-                for output in outputs
+                pool(output, pooling_of(layer, options), f"{options.pooling}_pool_{next(numbers)}")
+                for layer, output in zip(backbone.output_names, outputs, strict=True)
             ]
         )
     return by_view

@@ -15,6 +15,18 @@ BLOCKS = "blocks"
 """In place of a cut's name: one cut per block, the family's list, and the top."""
 TOP = "top"
 """In place of a cut's name: the last feature map."""
+AS_IT_IS = ":none"
+"""Behind a layer's name: this cut is not pooled, whatever the others are."""
+
+
+def layer_of(cut: str) -> str:
+    """The layer that a cut's name means."""
+    return cut.removesuffix(AS_IT_IS)
+
+
+def pooling_of(layer: str, options: BackboneOptions) -> str:
+    """How a layer's output is pooled."""
+    return "none" if layer + AS_IT_IS in options.cut else options.pooling
 
 
 MEASURED_FAMILIES = ("efficientnet_lite", "mobilenet_v2")
@@ -59,10 +71,12 @@ def resolve_cuts(model: "keras.Model", options: BackboneOptions) -> tuple[str, .
         options: Their `cut` holds layer names, `blocks` or `top`, or nothing for the default.
 
     Returns:
-        Layer names, each once, from the input towards the top.
+        Layer names, each once, from the input towards the top, with `:none` behind those that were
+        asked for so.
 
     Raises:
-        InputError: If the backbone has no such layer; lists the likely ones.
+        InputError: If the backbone has no such layer, which lists the likely ones, or one is asked
+            for both with and without `:none`.
     """
     row = find_backbone(options.backbone)
     # Operations are layers and more: ConvNeXt's residual sums are no layers.
@@ -72,11 +86,13 @@ def resolve_cuts(model: "keras.Model", options: BackboneOptions) -> tuple[str, .
         if cut == BLOCKS:
             chosen.update(n for n in names if any(re.fullmatch(p, n) for p in row.block_cuts))
         elif cut != TOP:
-            _check_cut(cut, names, row)
+            _check_cut(layer_of(cut), names, row)
             chosen.add(cut)
         if cut in (BLOCKS, TOP):
             chosen.add(top_cut(model))
-    return tuple(name for name in names if name in chosen)
+    if twice := sorted(cut for cut in chosen if layer_of(cut) != cut and layer_of(cut) in chosen):
+        raise InputError(f"cut: expected {layer_of(twice[0])} once, received {twice[0]} as well")
+    return tuple(cut for name in names for cut in (name, name + AS_IT_IS) if cut in chosen)
 
 
 def _check_cut(cut: str, names: list[str], row: Backbone) -> None:
@@ -105,7 +121,8 @@ def cut_backbone(model: "keras.Model", cuts: tuple[str, ...]) -> "keras.Model":
     import keras
 
     outputs = {operation.name: operation.output for operation in model.operations}
-    return keras.Model(model.input, [outputs[cut] for cut in cuts], name="backbone")
+    tensors = [outputs[layer_of(cut)] for cut in cuts]
+    return keras.Model(model.input, tensors, name="backbone")
 
 
 def pool(tensor: "keras.KerasTensor", pooling: str, name: str) -> "keras.KerasTensor":

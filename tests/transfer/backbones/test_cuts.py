@@ -24,6 +24,7 @@ from transfer.backbones.cuts import (
 from transfer.backbones.options import BackboneOptions
 from transfer.backbones.table import BACKBONES
 from transfer.errors import InputError
+from transfer.extraction.extraction import build_extractor
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,28 @@ def test_no_cut_is_the_top_and_names_come_in_the_order_of_the_network(mobilenet)
     blocks = resolve_cuts(mobilenet, BackboneOptions(cut=("blocks", "Conv1_relu")))
     assert blocks[0] == "Conv1_relu"
     assert blocks[1:] == resolve_cuts(mobilenet, BackboneOptions(cut=("blocks",)))
+
+
+def test_a_cut_can_stay_as_it_is_beside_pooled_ones():
+    layers = ("block4a_depthwise_relu", "block5c_add")
+    mixed = random_options("EfficientNetLite0", cut=("block5c_add:none", layers[0]))
+    pooled, whole = (replace(mixed, cut=layers, pooling=how) for how in ("avg", "none"))
+    images = 100 * random_images(mixed.image_size)
+    cuts, body = build_extractor(mixed)
+    assert cuts == (layers[0], "block5c_add:none")
+    vector, spatial = features_of(body, images)
+    expected, _ = features_of(build_extractor(pooled)[1], images)
+    assert_same_features(vector, expected)
+    _, expected = features_of(build_extractor(whole)[1], images)
+    assert spatial.ndim == 4
+    assert_same_features(spatial, expected)
+    assert cut_patterns(mixed) != cut_patterns(pooled)
+
+
+def test_one_layer_is_no_two_cuts(mobilenet):
+    asked = ("block_12_add", "block_12_add:none")
+    with pytest.raises(InputError, match="expected block_12_add once, received block_12_add:none"):
+        resolve_cuts(mobilenet, BackboneOptions(cut=asked))
 
 
 @pytest.mark.parametrize(
