@@ -50,7 +50,7 @@ SUBJECTS = {
     "audit": audit,
 }
 
-QUICK = ("store", "extraction", "heads", "banks", "start")
+QUICK = ("store", "start", "prefix")
 BY_NAME = ("panel", "tuned", "recipes")
 """Train for an hour and more, and so run only where they are named."""
 
