@@ -116,13 +116,15 @@ class Donation:
 
 def _fitting(rows: np.ndarray, buffer: np.ndarray, cut: str) -> np.ndarray:
     """Rows as a buffer holds them."""
+    if rows.dtype == buffer.dtype:
+        return rows
     largest, limit = np.abs(rows).max(), np.finfo(buffer.dtype).max
     if largest > limit:
         raise CacheError(
             f"features of {cut!r} reach {largest:g}, {buffer.dtype} holds at most {limit:g}; "
             "store them with --storage float32"
         )
-    return rows.astype(buffer.dtype, copy=False)
+    return rows.astype(buffer.dtype)
 
 
 def _rows_of(donor: Donor, cut: str, rows: np.ndarray) -> np.ndarray:
@@ -177,9 +179,8 @@ def find_donation(
                 source[cut][wanted] = len(donors)
                 position[cut][wanted] = found[wanted]
                 gave = gave or bool(len(wanted))
-        alike = donor.spec.data == spec.data and spec.bad_images == "skip"
-        if alike and isinstance(donor, FeatureFile):
-            reasons = dict(donor.skipped)
+        if spec.bad_images == "skip" and donor.spec.data == spec.data:
+            reasons = _set_aside(donor)
             bad |= {row: reasons[id] for row, id in enumerate(ids) if id in reasons}
         if gave:
             opened.enter_context(donor)
@@ -191,6 +192,14 @@ def find_donation(
 
 def _sound_rows(donor: Donor, cut: str) -> np.ndarray:
     return donor.sound_rows(cut) if isinstance(donor, UnfinishedFile) else sound_rows(donor, cut)
+
+
+def _set_aside(donor: Donor) -> dict[str, str]:
+    """Ids and reasons of the images that a sealed donor has no rows of, as far as it can say."""
+    if isinstance(donor, FeatureFile):
+        with suppress(CacheError):  # rows of a damaged file are sound all the same
+            return dict(donor.skipped)
+    return {}
 
 
 def _candidates(root: Path, spec: FeatureSpec) -> Iterator[Donor]:

@@ -117,6 +117,8 @@ class Part:
             spec = FeatureSpec.from_json(file.attrs["spec"])
             digests = file[DIGESTS][...]
             names = tuple(name for name, each in file.items() if "sha256" in each.attrs)
+            if spec.key != file.attrs["key"]:  # HDF5 gives attributes no checksum
+                raise self._damaged("key differs")
         digests[[row - self.start for row in self.bad()]] = 0
         return spec, names, digests
 

@@ -274,3 +274,27 @@ def test_an_image_that_was_set_aside_is_looked_at_where_it_may_be_another(tmp_pa
         tmp_path, **({"data": "data", "bad_images": "skip"} | other), contents=[*range(100)]
     )
     assert rows == [5]
+
+
+def test_a_damaged_list_of_images_set_aside_keeps_no_sound_row_back(tmp_path):
+    path, *_ = make_from(tmp_path, "data", range(100), bad=[5], bad_images="skip")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"no image")] ^= 1
+    path.write_bytes(data)
+    path.replace(path.with_name(DAMAGED))
+    mended, rows, _ = make_from(tmp_path, "data", range(100), bad=[5], bad_images="skip")
+    assert rows == [5]
+    with FeatureFile(mended) as file:
+        assert file.skipped == [("data/5", "no image")]
+
+
+def test_a_part_whose_spec_was_damaged_gives_nothing(tmp_path):
+    writer = begin(tmp_path, "old", range(64), parts=1)
+    (part,) = writer.parts
+    content = part.path.read_bytes()
+    spec = writer.spec.to_json().encode()
+    changed = spec.replace(b'"pooling":"avg"', b'"pooling":"max"')
+    assert content.count(spec) == 1 and changed != spec
+    part.path.write_bytes(content.replace(spec, changed))
+    _, rows, _ = make_from(tmp_path, "new", range(64), pooling="max")
+    assert len(rows) == 64
