@@ -1,5 +1,6 @@
 """The features stage: the frozen backbone once over all images, to one HDF5 file."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -149,6 +150,8 @@ def describe(features: FeatureFile) -> str:
     if len(shapes) == 1:
         width = " x ".join(f"{size:,}" for size in shapes[0])
     else:
-        views = "".join(f"{size:,} x " for size in shapes[0][:-1])
-        width = f"{views}{sum(shape[-1] for shape in shapes):,} from {len(shapes)} cuts"
+        has_views = len(features.spec.views) > 1
+        views = f"{shapes[0][0]:,} x " if has_views else ""
+        values = sum(math.prod(shape[has_views:]) for shape in shapes)  # some may be no vectors
+        width = f"{views}{values:,} from {len(shapes)} cuts"
     return f"{len(features):,} images x {width}"
