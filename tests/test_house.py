@@ -28,7 +28,7 @@ ARROWS = {
     "transfer.images": "errors names machine backend",
     "transfer.backbones": "errors backend images",
     "transfer.heads": "errors machine backend metrics",
-    "transfer.choosing": "errors metrics backend heads",
+    "transfer.choosing": "errors metrics machine backend heads",
     "transfer.auditing": "choosing",
     "transfer.classifier": "errors machine backbones",
     "transfer.knowing": "",

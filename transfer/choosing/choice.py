@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,13 +11,18 @@ import numpy as np
 from transfer.choosing.candidates import TRANSFORMS, Candidate, candidates_for
 from transfer.choosing.judged import Judged, Member, average, single
 from transfer.choosing.paths import (
+    OF_MANY,
+    PENALTIES,
     ROUGH,
+    TOLERANCE,
     USUAL,
     as_judged,
+    best_around,
     best_on_path,
     fit_again,
     fitted_at,
     probabilities_of,
+    without_features,
 )
 from transfer.choosing.problems import Products, in_columns
 from transfer.choosing.rows import Rows
@@ -100,25 +106,26 @@ def choose(rows: Rows, report: Report = lambda done, of: None, thorough: bool = 
     is_large = len(rows.features) > MOST_SAMPLES
     # Of many samples only the finalists are judged, the same either way.
     candidates = candidates_for(len(rows.widths), thorough and not is_large)
-    members, tried = _contest(_few_of(rows), candidates, report)
+    tolerance = ROUGH if is_large else TOLERANCE
+    members, tried = _contest(_few_of(rows), candidates, tolerance, report)
     if is_large:
         members, more = _finals(rows, members)
         tried += more
-    heads, chosen = _chosen(rows, members)
+    heads, chosen = _chosen(rows, members, averages=not is_large)
     if len(candidates) > len(usual):
         fewer = [member for member in members if member.candidate in usual]
-        chosen = min(chosen, _chosen(rows, fewer)[1], key=lambda head: head.loss)
+        chosen = min(chosen, _chosen(rows, fewer, averages=True)[1], key=lambda head: head.loss)
     temperature = temperature_of(chosen.logits, chosen.labels)
     probabilities = probabilities_of(chosen.logits / temperature)
     ends = _ends(rows, chosen, temperature)
     return Choice(tuple(heads), chosen, tried, temperature, *ends, rows.judging, probabilities)
 
 
-def _chosen(rows: Rows, members: Sequence[Member]) -> tuple[list[Judged], Judged]:
+def _chosen(rows: Rows, members: Sequence[Member], averages: bool) -> tuple[list[Judged], Judged]:
     """All heads that can be made of some members, the best first, and the one to take."""
     labels = rows.labels[rows.judging]
     heads = [single(member, len(rows.widths), labels) for member in members]
-    for transform in TRANSFORMS:
+    for transform in TRANSFORMS if averages else ():
         alike = [head for head in heads if head.penalty and head.transform == transform]
         if alike and (mean := average(alike)):
             heads.append(mean)
@@ -137,7 +144,7 @@ def _few_of(rows: Rows) -> Rows:
 
 
 def _contest(
-    rows: Rows, candidates: Sequence[Candidate], report: Report
+    rows: Rows, candidates: Sequence[Candidate], tolerance: float, report: Report
 ) -> tuple[list[Member], int]:
     """All candidates, and how many heads were judged."""
     from threadpoolctl import threadpool_limits
@@ -156,7 +163,7 @@ def _contest(
                 if candidate.transform != transform:
                     continue
                 problem = products.problem(candidate.weights(rows.widths))
-                fitted, number = best_on_path(problem, rows, start)
+                fitted, number = best_on_path(problem, rows, start, tolerance)
                 start, tried = fitted.number, tried + number
                 members.append(Member(candidate, problem, prepared, fitted))
                 report(len(members), len(candidates))
@@ -168,21 +175,35 @@ def _finals(rows: Rows, members: Sequence[Member]) -> tuple[list[Member], int]:
     best_first = sorted(members, key=lambda member: member.fitted.loss)
     transform = best_first[0].candidate.transform
     alike = [member for member in best_first if member.candidate.transform == transform]
-    finalists: list[Member] = []
-    tried = 0
-    for sampled in alike[:FINALISTS]:
-        candidate = sampled.candidate
-        first = sum(rows.widths[: -candidate.cuts])
-        prepared = standardised(rows, transform, first)
-        of_columns = np.repeat(candidate.weights(rows.widths), rows.widths)
+    sampled = alike[:FINALISTS]
+    widest = max(member.candidate.cuts for member in sampled)
+    prepared = standardised(rows, transform, sum(rows.widths[:-widest]))
+
+    def prepare(member: Member) -> Member:
+        of_columns = np.repeat(member.candidate.weights(rows.widths), rows.widths)
         problem = in_columns(prepared.features, of_columns)
-        if finalists:  # what is the best penalty of one is about that of the others
-            fitted, number = fitted_at(problem, rows, finalists[0].fitted.number, ROUGH), 1
-        else:
-            fitted, number = best_on_path(problem, rows, sampled.fitted.number, ROUGH)
-        tried += number
-        finalists.append(Member(candidate, problem, prepared, fitted))
-    return finalists, tried
+        number = _number_for(rows, member.fitted.number)
+        start = replace(member.fitted, number=number, weights=without_features(problem, rows))
+        return Member(member.candidate, problem, prepared, start)
+
+    first, *others = [prepare(member) for member in sampled]
+    fitted, tried = best_around(first.problem, rows, first.fitted)
+    finalists = [replace(first, fitted=fitted)]
+    for other in others:  # what is the best penalty of one is about that of the others
+        start = other.fitted.weights
+        (beside,) = fitted_at(other.problem, rows, [fitted.number], start)
+        finalists.append(replace(other, fitted=beside))
+    return finalists, tried + len(others)
+
+
+def _number_for(rows: Rows, number: int) -> int:
+    """Of the penalty where one looks first among all samples, if that of some is the best there.
+
+    Measured on CIFAR-10: what is best grows about as the root of the number of samples.
+    """
+    growth = math.sqrt(len(rows.features) / FEW_SAMPLES)
+    steps = math.log(growth) / math.log(PENALTIES[0] / PENALTIES[1])
+    return max(0, number - round(steps))
 
 
 def _ends(rows: Rows, chosen: Judged, temperature: float) -> tuple[LinearHead, LinearHead]:
@@ -203,9 +224,10 @@ def heads_of_folds(rows: Rows, choice: Choice) -> list[LinearHead]:
 
 def _fits(rows: Rows, chosen: Judged, temperature: float, learning: np.ndarray) -> list[LinearHead]:
     """The chosen head fitted to other images: `learning` is `(images, fits)` bool."""
+    tolerance = TOLERANCE if len(rows.features) <= MOST_SAMPLES else OF_MANY
 
     def fit(member: Member) -> tuple[np.ndarray, np.ndarray]:
-        return fit_again(member.problem, rows, member.fitted, learning)
+        return fit_again(member.problem, rows, member.fitted, learning, tolerance)
 
     return _heads(rows, chosen, temperature, learning.shape[1], fit)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,12 @@ USUAL = PENALTIES.index(1e-2)
 TOLERANCE = 3e-5
 """How far above its minimum a fit's objective may end, as a share of it. Losses of candidates
 differ by thousandths."""
-ROUGH = 1e-4
-"""Of fits that only choose, to so many images that each step takes a good part of a second."""
+OF_MANY = 1e-4
+"""The same for so many images that each step takes a good part of a second."""
+ROUGH = 3e-4
+"""And where such a fit only chooses."""
+MOST_WEIGHTS = 2**22
+"""That are fitted side by side; the descent remembers them some twenty times."""
 
 
 class FoldedCrossEntropy:
@@ -91,31 +95,92 @@ def best_on_path(
         def fitted(number: int, start: np.ndarray) -> Fitted:
             return _fitted(descent, problem, rows, number, start)
 
-        return _walk(fitted, start, _without_features(problem, rows))
+        return _walk(fitted, start, without_features(problem, rows))
 
 
-def fitted_at(problem: Problem, rows: Rows, number: int, tolerance: float = TOLERANCE) -> Fitted:
-    """Fits at the penalty of a number alone."""
-    with _descent(problem, rows, rows.learning, tolerance) as descent:
-        return _fitted(descent, problem, rows, number, _without_features(problem, rows))
+def best_around(problem: Problem, rows: Rows, start: Fitted) -> tuple[Fitted, int]:
+    """Looks for the lowest loss out of fold at a penalty and its neighbours, and on from there.
+
+    They are fitted side by side: of many features, passes over them are what takes the time.
+
+    Args:
+        problem: Of many samples.
+        rows: The images.
+        start: At a penalty nearby.
+
+    Returns:
+        The best, and how many penalties were fitted.
+    """
+    best = start
+    fitted: dict[int, Fitted] = {}
+    while missing := [number for number in _around(best.number) if number not in fitted]:
+        for each in fitted_at(problem, rows, missing, best.weights):
+            fitted[each.number] = each
+        best = min(fitted.values(), key=lambda each: each.loss)
+    return best, len(fitted)
+
+
+def _around(number: int) -> range:
+    return range(max(0, number - 1), min(len(PENALTIES), number + 2))
+
+
+def fitted_at(
+    problem: Problem, rows: Rows, numbers: Sequence[int], start: np.ndarray
+) -> list[Fitted]:
+    """Fits at some penalties, side by side as far as memory allows."""
+    at_a_time = max(1, MOST_WEIGHTS // start.size)
+    fitted: list[Fitted] = []
+    for first in range(0, len(numbers), at_a_time):
+        some = numbers[first : first + at_a_time]
+        fitted += _side_by_side(problem, rows, some, start)
+    return fitted
+
+
+def _side_by_side(
+    problem: Problem, rows: Rows, numbers: Sequence[int], start: np.ndarray
+) -> list[Fitted]:
+    count, (fits, classes) = len(numbers), start.shape[1:]
+    penalties = np.repeat([PENALTIES[number] for number in numbers], fits * classes)
+    with _descent(problem, rows, np.tile(rows.learning, count), ROUGH) as descent:
+        flat, _ = descent.fit(penalties, np.tile(start, (1, count, 1)).reshape(len(start), -1))
+    outputs = _outputs(problem, flat, count * fits)
+    of_each = np.split(outputs, count, axis=1)
+    weights = np.split(flat.reshape(len(flat), -1, classes), count, axis=1)
+    return [_judged(rows, *each) for each in zip(numbers, weights, of_each, strict=True)]
+
+
+def _judged(rows: Rows, number: int, weights: np.ndarray, outputs: np.ndarray) -> Fitted:
+    logits = rows.out_of_fold(outputs)
+    loss = losses_of(logits, rows.labels[rows.judging]).mean()
+    return Fitted(number, weights, logits, float(loss))
 
 
 def _descent(problem: Problem, rows: Rows, learning: np.ndarray, tolerance: float) -> Descent:
     loss = FoldedCrossEntropy(rows.num_classes)
-    return Descent(problem.features, rows.targets(learning), problem.scatter, loss, tolerance)
+    return Descent(
+        problem.features,
+        rows.targets(learning),
+        problem.spectrum,
+        loss,
+        tolerance,
+        problem.scales,
+    )
 
 
 def _fitted(
     descent: Descent, problem: Problem, rows: Rows, number: int, start: np.ndarray
 ) -> Fitted:
     flat, _ = descent.fit(PENALTIES[number], start.reshape(len(start), -1))
-    logits = rows.out_of_fold(_outputs(problem.features, flat, start.shape[1]))
-    loss = losses_of(logits, rows.labels[rows.judging]).mean()
-    return Fitted(number, flat.reshape(start.shape), logits, float(loss))
+    outputs = _outputs(problem, flat, start.shape[1])
+    return _judged(rows, number, flat.reshape(start.shape), outputs)
 
 
 def fit_again(
-    problem: Problem, rows: Rows, fitted: Fitted, learning: np.ndarray
+    problem: Problem,
+    rows: Rows,
+    fitted: Fitted,
+    learning: np.ndarray,
+    tolerance: float = TOLERANCE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fits to other images at a penalty that was found.
 
@@ -124,6 +189,7 @@ def fit_again(
         rows: The images.
         fitted: What was judged.
         learning: `(images, fits)` bool.
+        tolerance: As `TOLERANCE`.
 
     Returns:
         `(num_features, fits, classes)` kernels for standardised features and `(fits, classes)`
@@ -131,7 +197,7 @@ def fit_again(
     """
     fits = learning.shape[1]
     start = np.repeat(fitted.weights.mean(1, keepdims=True), fits, axis=1)
-    with _descent(problem, rows, learning, TOLERANCE) as descent:
+    with _descent(problem, rows, learning, tolerance) as descent:
         weights, _ = descent.fit(fitted.penalty, start.reshape(len(start), -1))
     return _of_features(problem, weights.reshape(start.shape))
 
@@ -164,7 +230,7 @@ def _walk(
     return best, tried
 
 
-def _without_features(problem: Problem, rows: Rows) -> np.ndarray:
+def without_features(problem: Problem, rows: Rows) -> np.ndarray:
     """Weights where an infinite penalty leads to: intercepts of the classes' shares alone."""
     fits, classes = rows.learning.shape[1], rows.num_classes
     weights = np.zeros((problem.features.shape[1] + 1, fits, classes))
@@ -173,13 +239,14 @@ def _without_features(problem: Problem, rows: Rows) -> np.ndarray:
     return weights
 
 
-def _outputs(features: np.ndarray, weights: np.ndarray, fits: int) -> np.ndarray:
+def _outputs(problem: Problem, weights: np.ndarray, fits: int) -> np.ndarray:
     """`(samples, fits, classes)`."""
-    kernel, bias = in_float32(weights)
-    outputs = np.empty((len(features), weights.shape[1]), np.float32)
-    for block in blocks(*features.shape):
-        outputs[block] = features[block] @ kernel + bias
-    return outputs.reshape(len(features), fits, -1)
+    scales = 1 if problem.scales is None else problem.scales[:, None]
+    kernel, bias = in_float32(np.vstack([scales * weights[:-1], weights[-1:]]))
+    outputs = np.empty((len(problem.features), weights.shape[1]), np.float32)
+    for block in blocks(*problem.features.shape):
+        outputs[block] = problem.features[block] @ kernel + bias
+    return outputs.reshape(len(outputs), fits, -1)
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from transfer.heads.descent import ScatterMatrix
-from transfer.heads.standardised import Spectrum, blocks
+from transfer.heads.standardised import Spectrum, leading
 
 NEGLIGIBLE = 1e-7
 """Eigenvalue, as a share of the largest, that is rounding."""
-
-SCATTER_ROWS = 2**14
-"""Samples by which it is estimated how features vary together, where there are more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,13 +19,15 @@ class Problem:
 
     Attributes:
         features: `(samples, coordinates)` float32.
-        scatter: Of the features.
+        scales: `(coordinates,)` factors of the features; None for 1.
+        spectrum: Of the features, times the scales.
         kernel: Turns weights `(coordinates, n)` into weights `(num_features, n)` of the
             standardised features.
     """
 
     features: np.ndarray
-    scatter: Spectrum | ScatterMatrix
+    scales: np.ndarray | None
+    spectrum: Spectrum
     kernel: Callable[[np.ndarray], np.ndarray]
 
 
@@ -68,26 +65,22 @@ class Products:
             return of_columns[:, None] * (self._features.T @ of_samples)
 
         spectrum = Spectrum(eigenvalues[kept], None, np.zeros(len(roots)))
-        return Problem((vectors * roots).astype(np.float32), spectrum, kernel)
+        return Problem((vectors * roots).astype(np.float32), None, spectrum, kernel)
 
 
 def in_columns(features: np.ndarray, of_columns: np.ndarray) -> Problem:
     """All rows, as they are: for more of them than `Products` can take.
 
     Args:
-        features: `(samples, columns)` float32, standardised: the last of all; scaled in place.
-        of_columns: `(num_features,)` factors of the products of all columns.
+        features: `(samples, columns)` float32, standardised: the last of all; not copied.
+        of_columns: `(num_features,)` factors of the products of all columns; 0 in front of those
+            that are seen.
     """
-    from scipy.linalg.blas import ssyrk
-
-    first = len(of_columns) - features.shape[1]
+    first = int(np.argmax(of_columns > 0))
+    seen = features[:, first - len(of_columns) :]
     scales = np.sqrt(of_columns[first:])
-    for block in blocks(*features.shape):
-        features[block] *= scales.astype(np.float32)
-    some = features[:: math.ceil(len(features) / SCATTER_ROWS)]
-    products = ssyrk(len(features) / len(some), some.T, lower=True)
 
     def kernel(weights: np.ndarray) -> np.ndarray:
         return np.pad(scales[:, None] * weights, ((first, 0), (0, 0)))
 
-    return Problem(features, ScatterMatrix(products), kernel)
+    return Problem(seen, scales, leading(seen, scales), kernel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from transfer.choosing.rows import Rows
 from transfer.errors import InputError
 from transfer.heads.standardised import blocks
 from transfer.heads.transforms import Transform, transformed
+from transfer.machine.processors import processors
 
 FLOOR = 10.0
 """Added to each feature's variance, in mean variances of its cut.
@@ -26,6 +28,9 @@ splits: 0.4259 without, 0.4257 with 1, 0.4262 with 10.
 LARGEST = 100.0
 """Variance, in medians of its cut, that counts in the mean at most: in some networks one feature is
 thousands of times as large as the others, and would set the floor alone."""
+
+CACHED_VALUES = 2**20
+"""Few enough for a cache, in which all of a pass is done to them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,24 +57,44 @@ def standardised(rows: Rows, transform: Transform, first: int = 0) -> Standardis
     Raises:
         InputError: If a feature is not finite.
     """
-    features = transformed(rows.features[:, first:], transform)
-    channels = rows.channels or features.shape[1]
+    given = rows.features[:, first:]
+    num_rows, width = given.shape
+    features = np.empty((num_rows, width), np.float32)
+    channels = rows.channels or width
     by_channel = features.reshape(-1, channels)
-    mean = by_channel.mean(0, dtype=np.float64).astype(np.float32)
-    squares = np.zeros(channels)
-    for block in blocks(*by_channel.shape):
+
+    def fill(block: slice) -> np.ndarray:
+        features[block] = transformed(given[block], transform)
+        return features[block].sum(0, dtype=np.float64)
+
+    def center(block: slice) -> np.ndarray:
         by_channel[block] -= mean
-        squares += np.square(by_channel[block], dtype=np.float64).sum(0)
+        return np.square(by_channel[block], dtype=np.float64).sum(0)
+
+    def scale(block: slice) -> None:
+        by_channel[block] /= deviation
+
+    with ThreadPoolExecutor(processors()) as pool:
+        sums = np.sum([*pool.map(fill, blocks(num_rows, width, CACHED_VALUES))], axis=0)
+        of_channels = sums.reshape(-1, channels).sum(0)
+        mean = (of_channels / len(by_channel)).astype(np.float32)
+        in_blocks = list(blocks(len(by_channel), channels, CACHED_VALUES))
+        squares = np.sum([*pool.map(center, in_blocks)], axis=0)
+        variance = _checked(squares) / len(by_channel)
+        for cut in _columns(rows.widths, first) if rows.channels is None else [slice(None)]:
+            variance[cut] = _with_floor(variance[cut])
+        deviation = np.sqrt(variance).astype(np.float32)
+        list(pool.map(scale, in_blocks))
+    return Standardised(features, mean, variance.astype(np.float32), transform)
+
+
+def _checked(squares: np.ndarray) -> np.ndarray:
     if not np.isfinite(squares).all():
         raise InputError(
             "choosing a head expects finite features, received NaN or infinity; "
             "make the features again"
         )
-    variance = squares / len(by_channel)
-    for cut in _columns(rows.widths, first) if rows.channels is None else [slice(None)]:
-        variance[cut] = _with_floor(variance[cut])
-    by_channel /= np.sqrt(variance).astype(np.float32)
-    return Standardised(features, mean, variance.astype(np.float32), transform)
+    return squares
 
 
 def _with_floor(variance: np.ndarray) -> np.ndarray:

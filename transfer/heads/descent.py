@@ -15,7 +15,7 @@ from transfer.heads.standardised import Spectrum, blocks
 from transfer.machine.processors import processors
 from transfer.metrics import SMALLEST_PROBABILITY
 
-PRODUCT_VALUES = 2**20
+PRODUCT_VALUES = 2**21
 """Values of the features in one product: few enough to be in a cache for the second one."""
 FEW_VALUES = 2**24
 """Of which a float64 copy is no burden. Where few samples are told apart with certainty, losses are
@@ -120,22 +120,25 @@ class Descent:
     Args:
         features: `(samples, num_features)` float32, standardised.
         labels: `(samples, ...)`, of which the loss is given some rows.
-        scatter: Of the features, or of some of them scaled to all.
+        spectrum: Of the features, times their scales; or of some of them as of all.
         loss: Of some samples.
         tolerance: How far above its minimum, by its own estimate, the objective may end, as a
             share of it.
+        scales: `(num_features,)` factors of the features, which are left as they are; by default 1.
     """
 
     def __init__(
         self,
         features: np.ndarray,
         labels: np.ndarray,
-        scatter: Spectrum | ScatterMatrix,
+        spectrum: Spectrum,
         loss: Loss,
         tolerance: float,
+        scales: np.ndarray | None = None,
     ) -> None:
-        self._labels, self._scatter = labels, scatter
+        self._labels, self._spectrum = labels, spectrum
         self._loss, self._tolerance = loss, tolerance
+        self._scales = np.float64(1) if scales is None else scales[:, None]
         precise = features.size <= FEW_VALUES and tolerance < COARSE
         self._features = features.astype(np.float64 if precise else np.float32, copy=False)
         parts = min(PARTS, max(1, len(labels) // PART_ROWS))
@@ -154,11 +157,11 @@ class Descent:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def fit(self, penalty: float, start: np.ndarray) -> tuple[np.ndarray, float]:
+    def fit(self, penalty: float | np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float]:
         """Minimises the objective.
 
         Args:
-            penalty: More than 0.
+            penalty: More than 0; one, or `(outputs,)`.
             start: Weights nearby.
 
         Returns:
@@ -166,27 +169,36 @@ class Descent:
         """
         from scipy.optimize import minimize
 
-        num_rows = len(self._labels)
-        scaling = scaling_of(self._scatter, self._curvature(start), penalty, num_rows)
+        curvature = self._curvature(start)
+        scaling = Scaling.of(self._spectrum, curvature, penalty, len(self._labels))
+
+        def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = self._loss_and_gradient(weights)
+            value += float((penalty * np.square(weights[:-1])).sum()) / 2
+            gradient[:-1] += penalty * weights[:-1]
+            return value, scaling.gradient(gradient).ravel()
+
+        first = objective(start)
+        # In this unit the step that the scaling proposes has the length 1, which is what L-BFGS
+        # tries first; it would take some evaluations to find out how far to go.
+        unit = float(np.linalg.norm(first[1])) or 1.0
+        origin = scaling.coordinates(start).ravel()
         gap = math.inf
 
-        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        def in_units(steps: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal gap
-            weights = scaling.weights(flat.reshape(start.shape))
-            value, gradient = self._loss_and_gradient(weights)
-            value += penalty / 2 * float(np.square(weights[:-1]).sum())
-            gradient[:-1] += penalty * weights[:-1]
-            scaled = scaling.gradient(gradient).ravel()
-            gap = float(scaled @ scaled) / 2 / max(value, NOTHING)
-            return value / num_rows, scaled / num_rows
+            moved = scaling.weights((origin + unit * steps).reshape(start.shape))
+            value, gradient = objective(moved) if steps.any() else first
+            gap = float(gradient @ gradient) / 2 / max(value, NOTHING)
+            return value / unit**2, gradient / unit
 
         def stop_when_near(intermediate_result: object) -> None:
             if gap <= self._tolerance:
                 raise StopIteration
 
         found = minimize(
-            objective,
-            scaling.coordinates(start).ravel(),
+            in_units,
+            np.zeros(start.size),
             jac=True,
             method="L-BFGS-B",
             callback=stop_when_near,
@@ -197,18 +209,18 @@ class Descent:
                 "maxfun": 2 * MOST_ITERATIONS,
             },
         )
-        weights = scaling.weights(found.x.reshape(start.shape))
+        weights = scaling.weights((origin + unit * found.x).reshape(start.shape))
         # `gap` may be that of a step that was not taken in the end.
-        return weights, float(found.jac @ found.jac) / 2 * num_rows / max(found.fun, NOTHING)
+        return weights, float(found.jac @ found.jac) / 2 / max(found.fun, NOTHING)
 
     def _curvature(self, weights: np.ndarray) -> float:
         """Of the loss, by some of the training samples: those of validation are less certain."""
-        kernel, bias = in_float32(weights)
+        kernel, bias = in_float32(self._for_features(weights))
         every = math.ceil(len(self._features) / CURVATURE_ROWS)
         return self._loss.curvature(self._features[::every] @ kernel + bias)
 
     def _loss_and_gradient(self, weights: np.ndarray) -> tuple[float, np.ndarray]:
-        rounded = weights.astype(self._features.dtype)
+        rounded = self._for_features(weights).astype(self._features.dtype)
         kernel, bias = rounded[:-1], rounded[-1]
 
         def of_part(part: slice) -> tuple[float, np.ndarray]:
@@ -225,7 +237,12 @@ class Descent:
         for value, part in self._pool.map(of_part, self._parts):
             total += value
             gradient += part
+        gradient[:-1] *= self._scales
         return total, gradient
+
+    def _for_features(self, weights: np.ndarray) -> np.ndarray:
+        """Weights of features that are not scaled."""
+        return np.vstack([self._scales * weights[:-1], weights[-1:]])
 
 
 def in_float32(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -239,19 +256,23 @@ class Scaling:
     """Coordinates in which an objective is about equally curved in all directions.
 
     Kernels are scaled by `along[i]` along `vectors[:, i]` and by `elsewhere` in what is left of
-    them, intercepts by `intercept`. Without vectors the axes are the directions.
+    them, each one factor or one an output; intercepts by `intercept`. Without vectors the axes are
+    the directions.
     """
 
     vectors: np.ndarray | None
     along: np.ndarray
-    elsewhere: float
+    elsewhere: np.ndarray
     intercept: float
 
     @classmethod
-    def of(cls, spectrum: Spectrum, curvature: float, penalty: float, num_rows: int) -> Scaling:
+    def of(
+        cls, spectrum: Spectrum, curvature: float, penalty: float | np.ndarray, num_rows: int
+    ) -> Scaling:
         """The inverse root of the Hessian that there is if the loss is curved alike everywhere."""
-        along = 1 / np.sqrt(curvature * spectrum.eigenvalues + penalty)
-        elsewhere = float(along.max(initial=0)) or 1 / math.sqrt(penalty)
+        along = 1 / np.sqrt(curvature * spectrum.eigenvalues[:, None] + penalty)
+        # What is left varies less than the directions that are known.
+        elsewhere = along.max(0) if len(along) else 1 / np.sqrt(penalty)
         vectors = spectrum.rounded_vectors
         return cls(vectors, along, elsewhere, 1 / math.sqrt(curvature * num_rows))
 
@@ -268,83 +289,11 @@ class Scaling:
         return self._scaled(weights, 1 / self.along, 1 / self.elsewhere, 1 / self.intercept)
 
     def _scaled(
-        self, values: np.ndarray, along: np.ndarray, elsewhere: float, intercept: float
+        self, values: np.ndarray, along: np.ndarray, elsewhere: np.ndarray, intercept: float
     ) -> np.ndarray:
         if self.vectors is None:
-            return np.vstack([along[:, None] * values[:-1], intercept * values[-1:]])
+            return np.vstack([along * values[:-1], intercept * values[-1:]])
         kernel = values[:-1].astype(np.float32)
-        factors = (along - elsewhere).astype(np.float32)[:, None]
+        factors = (along - elsewhere).astype(np.float32)
         turned = self.vectors @ (factors * (self.vectors.T @ kernel))
         return np.vstack([elsewhere * values[:-1] + turned, intercept * values[-1:]])
-
-
-@dataclass(frozen=True, eq=False)
-class ScatterMatrix:
-    """Products of features, summed over samples, where to decompose them would take too long.
-
-    Attributes:
-        products: `(num_features, num_features)` float32, the lower triangle.
-    """
-
-    products: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class FactorScaling:
-    """As `Scaling`, by the Cholesky factor of that Hessian.
-
-    Attributes:
-        factor: `(num_features, num_features)` float32, the lower triangle.
-        intercept: Factor of intercepts.
-    """
-
-    factor: np.ndarray
-    intercept: float
-
-    @classmethod
-    def of(
-        cls, scatter: ScatterMatrix, curvature: float, penalty: float, num_rows: int
-    ) -> FactorScaling:
-        """Of the Hessian that there is if the loss is curved alike everywhere."""
-        from scipy.linalg import cholesky
-
-        hessian = np.float32(curvature) * scatter.products
-        # Rounding is in proportion to the largest products.
-        diagonal = np.einsum("ii->i", hessian)
-        diagonal += penalty + np.finfo(np.float32).eps * len(hessian) * diagonal.max()
-        factor = cholesky(hessian, lower=True, overwrite_a=True, check_finite=False)
-        return cls(factor, 1 / math.sqrt(curvature * num_rows))
-
-    def weights(self, coordinates: np.ndarray) -> np.ndarray:
-        """`(num_features + 1, num_classes)` coordinates to weights."""
-        return self._solved(coordinates, transposed=True)
-
-    def gradient(self, of_weights: np.ndarray) -> np.ndarray:
-        """A gradient in weights to one in coordinates."""
-        return self._solved(of_weights, transposed=False)
-
-    def coordinates(self, weights: np.ndarray) -> np.ndarray:
-        """The inverse of `weights`."""
-        kernel = np.tril(self.factor).T @ weights[:-1].astype(np.float32)
-        return np.vstack([kernel, weights[-1:] / self.intercept])
-
-    def _solved(self, values: np.ndarray, transposed: bool) -> np.ndarray:
-        from scipy.linalg import solve_triangular
-
-        kernel = solve_triangular(
-            self.factor,
-            values[:-1].astype(np.float32),
-            trans="T" if transposed else "N",
-            lower=True,
-            check_finite=False,
-        )
-        return np.vstack([kernel, self.intercept * values[-1:]])
-
-
-def scaling_of(
-    scatter: Spectrum | ScatterMatrix, curvature: float, penalty: float, num_rows: int
-) -> Scaling | FactorScaling:
-    """Coordinates in which the objective is about equally curved in all directions."""
-    if isinstance(scatter, ScatterMatrix):
-        return FactorScaling.of(scatter, curvature, penalty, num_rows)
-    return Scaling.of(scatter, curvature, penalty, num_rows)

@@ -6,13 +6,17 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from tests.transfer.choosing.problems import WIDTHS, rows
+from transfer.choosing import paths
 from transfer.choosing.candidates import Candidate
 from transfer.choosing.paths import (
     PENALTIES,
+    Fitted,
+    best_around,
     best_on_path,
     fit_again,
     losses_of,
     probabilities_of,
+    without_features,
 )
 from transfer.choosing.problems import Products, in_columns
 from transfer.choosing.standardising import standardised
@@ -74,6 +78,22 @@ def test_all_columns_come_to_what_products_come_to():
     np.testing.assert_allclose(
         many.kernel(other.weights[:-1, 0]), few.kernel(one.weights[:-1, 0]), atol=2e-2
     )
+
+
+@pytest.mark.parametrize("start", [2, 6, 10, 14])
+@pytest.mark.parametrize("most", [1, 2**22])
+def test_from_anywhere_around_leads_to_where_a_path_leads(start, most, monkeypatch):
+    monkeypatch.setattr(paths, "MOST_WEIGHTS", most)
+    monkeypatch.setattr(paths, "ROUGH", 1e-6)
+    data = rows(signal=0.7, images=150)
+    problem = problem_of(data)
+    expected, _ = best_on_path(problem, data, 2, 1e-6)
+    nothing = Fitted(start, without_features(problem, data), np.empty(0), np.nan)
+    found, tried = best_around(problem, data, nothing)
+    assert found.number == expected.number
+    assert found.loss == pytest.approx(expected.loss, rel=1e-3)
+    assert tried >= 3 + max(0, abs(found.number - start) - 1)
+    np.testing.assert_allclose(found.logits, expected.logits, atol=5e-2)
 
 
 def test_other_images_are_fitted_at_the_penalty_that_was_found():
