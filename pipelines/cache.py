@@ -356,7 +356,7 @@ def _sample(stage: CacheStage, entry: Entry) -> float:
         allowed = TOLERANCE[features.spec.dtype] if exact else COARSE_TOLERANCE
         positions = {id: position for position, id in enumerate(images.ids)}
         again = extract_rows(
-            replace(setup, engine="keras" if setup.precision != "int8" else "auto"),
+            replace(setup, engine="keras" if setup.arithmetic != "int8" else "auto"),
             images,
             np.array([positions[features.ids[row]] for row in rows]),
         )

@@ -71,7 +71,7 @@ def _run(words: list[str]) -> int:
     try:
         options = parse(words[0], words[1:])
         with warnings_in_a_line(words[0]):
-            import_module(module_of(words[0])).run(options)
+            import_module(module_of(words[0])).run(_settled(options))
     except (InputError, CacheError) as error:
         complain(f"transfer {words[0]}: {error}")
         return 2
@@ -87,6 +87,16 @@ def _run(words: list[str]) -> int:
         complain(f"transfer {words[0]}: interrupted; the same command goes on")
         return 130
     return 0
+
+
+def _settled(options: Any) -> Any:
+    """Options that leave nothing open about what features are made of."""
+    setup = getattr(options, "setup", None)
+    if setup is None or setup.precision != "auto":
+        return options
+    from pipelines.extracting.arithmetic import settled
+
+    return replace(options, setup=settled(setup))
 
 
 def _usage() -> str:

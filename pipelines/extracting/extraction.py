@@ -182,7 +182,7 @@ def extract_rows(setup: Setup, images: ImageSet, rows: np.ndarray) -> dict[str, 
     import_keras()
     wanted, back = np.unique(rows, return_inverse=True)
     found = extract(
-        images, setup.backbone, setup.extract_batch_size, setup.engine, setup.precision, wanted
+        images, setup.backbone, setup.extract_batch_size, setup.engine, setup.arithmetic, wanted
     )
     return {cut: values[back] for cut, values in found.items()}
 
@@ -196,6 +196,6 @@ def _about(setup: Setup) -> dict:
         "backbone": asdict(absolute.backbone),
         "storage": setup.storage,
         "compression": setup.compression,
-        "precision": setup.precision,
+        "precision": setup.arithmetic,
         "versions": {name: version(name) for name in ("keras", "h5py", "numpy")},
     }

@@ -59,7 +59,7 @@ class Extractor:
         self._opened = ExitStack()
         self.engine: Engine | None = None
         self.images, self.digests = listed.images, listed.digests
-        in_keras = precision_in_keras(setup.engine, setup.precision)
+        in_keras = precision_in_keras(setup.engine, setup.arithmetic)
         with show("building the backbone"):
             self.cuts, self._body = build_extractor(setup.backbone, in_keras)
         outputs = zip(self.cuts, self._body.outputs, strict=True)
@@ -150,7 +150,7 @@ class Extractor:
         setup = self._setup
         with self._show("building the engine"):
             return build_engine(
-                self._body, self.images, first, batch_size, setup.engine, setup.precision
+                self._body, self.images, first, batch_size, setup.engine, setup.arithmetic
             )
 
 
