@@ -5,6 +5,7 @@ from cache.errors import CacheError
 from cache.lock import entry_lock
 from cache.parts import PARTS
 from cache.reader import FeatureFile, entry_path
+from cache.sealing import finish_sealing, unseal
 from cache.spec import FORMAT_VERSION, FeatureSpec
 from cache.verify import Verification, verify
 from cache.writer import FeatureWriter
@@ -22,6 +23,8 @@ __all__ = [
     "entry_lock",
     "entry_path",
     "find_donation",
+    "finish_sealing",
     "stored_images",
+    "unseal",
     "verify",
 ]

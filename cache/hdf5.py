@@ -113,6 +113,13 @@ def add_texts(parent: h5py.Group, name: str, texts: Sequence[str]) -> None:
     add_table(parent, name, np.array(encoded, h5py.string_dtype("utf-8", length)))
 
 
+def virtual_layout(shape: tuple[int, ...], dtype: np.dtype) -> h5py.VirtualLayout:
+    """The layout of a virtual dataset, to be filled with its sources."""
+    layout = h5py.VirtualLayout(shape, dtype)
+    layout.dcpl.set_obj_track_times(False)
+    return layout
+
+
 def compression(kind: str) -> dict[str, Any]:
     """Arguments of `create_dataset` that compress.
 

@@ -1,6 +1,6 @@
 """Parts: the fixed runs of rows in which features reach the disk."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from cache import hdf5
-from cache.checksums import digest
+from cache.checksums import ChunkChecksums, digest, row_checksums
 from cache.durable import whole_file
 from cache.errors import CacheError
 from cache.spec import FeatureSpec
@@ -17,7 +17,14 @@ from cache.spec import FeatureSpec
 PARTS = "parts"
 """Folder, beside a feature file, of the parts that it is made of."""
 PART_BYTES = 32 * 2**20
+CHUNK_BYTES = 2**18
 DIGESTS = "image_digests"
+CHECKSUMS = "checksums"
+
+
+def part_name(start: int) -> str:
+    """Name of the file of a part that begins at a row."""
+    return f"{start:010d}.h5"
 
 
 def rows_per_part(row_bytes: int) -> int:
@@ -29,6 +36,37 @@ def rows_per_part(row_bytes: int) -> int:
     while rows > 64 and rows * row_bytes > PART_BYTES:
         rows //= 2
     return rows
+
+
+def rows_per_chunk(of_part: int, row_bytes: int) -> int:
+    """Rows of one dataset that are checked together.
+
+    One-row chunks make reading ruinous, whole-file chunks make it wasteful. A power of two, as the
+    rows of a part, so that chunks end where parts end.
+
+    Args:
+        of_part: From `rows_per_part`.
+        row_bytes: Of this dataset.
+    """
+    rows = max(1, CHUNK_BYTES // max(1, row_bytes))
+    return min(of_part, 2 ** (rows.bit_length() - 1))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where the datasets of a part are in its file, and their checksums, see `cache.checksums`.
+
+    Attributes:
+        offsets: First byte of each.
+        digests: Of each, hex.
+        row_checksums: Of each, `(rows,)`.
+        chunk_checksums: Of each, `(chunks,)`.
+    """
+
+    offsets: tuple[int, ...]
+    digests: tuple[str, ...]
+    row_checksums: tuple[np.ndarray, ...]
+    chunk_checksums: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -63,16 +101,24 @@ class Part:
         Raises:
             CacheError: If there is no room on the disk.
         """
+        num_rows = self.stop - self.start
+        of_part = rows_per_part(sum(values.nbytes for values in features.values()) // num_rows)
         with whole_file(self.path) as temporary, hdf5.create(temporary) as file:
             file.attrs.update(key=spec.key, spec=spec.to_json(), start=self.start, stop=self.stop)
+            checksums = hdf5.add_group(file, CHECKSUMS)
             for name, values in features.items():
                 dataset = file.create_dataset(name, data=values)
                 dataset.attrs["sha256"] = digest(values)
+                chunks = ChunkChecksums(rows_per_chunk(of_part, values.nbytes // num_rows))
+                chunks.add(values)
+                group = hdf5.add_group(checksums, name)
+                hdf5.add_table(group, "rows", row_checksums(values))
+                hdf5.add_table(group, "chunks", chunks.finish())
             hdf5.add_table(file, DIGESTS, image_digests)
             hdf5.add_table(file, "bad_rows", np.array(sorted(bad), dtype=np.int64))
             hdf5.add_texts(file, "bad_reasons", [bad[row] for row in sorted(bad)])
 
-    def is_sound(self, key: str, names: Iterable[str]) -> bool:
+    def is_sound(self, key: str, names: Collection[str]) -> bool:
         """Whether the file is there, belongs to `key`, and holds what was written, to the byte."""
         try:
             with self._opened() as file:
@@ -81,6 +127,7 @@ class Part:
                 return False
             for name in names:
                 self.read(name)
+            self.stored(names)
             self.bad()
         except (CacheError, FileNotFoundError):
             return False
@@ -99,6 +146,16 @@ class Part:
         if digest(values) != expected:
             raise self._damaged("checksum differs")
         return values, expected
+
+    def stored(self, names: Collection[str]) -> Stored:
+        """Where some datasets are, and their checksums; no features are read; raises as `read`."""
+        with self._opened() as file:
+            return Stored(
+                tuple(file[name].id.get_offset() for name in names),
+                tuple(file[name].attrs["sha256"] for name in names),
+                tuple(file[CHECKSUMS][name]["rows"][...] for name in names),
+                tuple(file[CHECKSUMS][name]["chunks"][...] for name in names),
+            )
 
     def bad(self) -> dict[int, str]:
         """Rows without features, with the reason; raises as `read`."""

@@ -1,6 +1,7 @@
 """Opens a sealed feature file and reads from it; what is damaged raises."""
 
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,8 @@ import numpy as np
 from cache import hdf5
 from cache.checksums import crc32, row_checksums
 from cache.errors import CacheError
+from cache.part_files import PartFiles
+from cache.sealing import REFERENCE
 from cache.spec import FORMAT_VERSION, FeatureSpec
 
 THREADS = 4
@@ -60,6 +63,7 @@ class FeatureFile:
                 "mend it with `transfer cache verify --repair`"
             ) from None
         self._raw_lock = threading.Lock()
+        self._referred: PartFiles | None = None
         try:
             self._sound("structure", lambda: self._check_structure(key))
         except BaseException:
@@ -83,12 +87,15 @@ class FeatureFile:
             expected = self.spec.key if key is None else key
             raise CacheError(f"{self.path}: expected key {expected}, received {self.key}")
         self.cuts: tuple[str, ...] = tuple(json.loads(file.attrs["cuts"]))
-        lengths = {len(file[name]) for name in ("labels", "ids", "given_split", "image_digests")}
-        for cut in self.cuts:
-            lengths |= {len(file["features"][cut]), len(file["checksums"][cut]["rows"])}
-        if len(lengths) != 1:
+        if REFERENCE in file:
+            self._referred = PartFiles(self.path, file, self.cuts)
+        names = ("labels", "ids", "given_split", "image_digests")
+        lengths = {len(file[name]) for name in names}
+        lengths |= {len(file["features"][cut]) for cut in self.cuts}
+        self._num_rows: int = max(lengths)
+        checked = {len(file["checksums"][cut]["rows"]) for cut in self.cuts}
+        if len(lengths) != 1 or checked != {self.num_stored}:
             raise CacheError(f"{self.path}: its datasets differ in length; extract it again")
-        self._num_rows: int = lengths.pop()
         # Looked up for every chunk; HDF5 would open the dataset each time, one thread at a time.
         datasets = {cut: file["features"][cut] for cut in self.cuts}
         self._shapes = {cut: dataset.shape[1:] for cut, dataset in datasets.items()}
@@ -108,6 +115,8 @@ class FeatureFile:
 
     def close(self) -> None:
         """Closes the file; what was read stays valid."""
+        if self._referred:
+            self._referred.close()
         self._file.close()
         self._raw.close()
 
@@ -141,9 +150,24 @@ class FeatureFile:
         """Ids and reasons of images that were set aside."""
         return list(zip(self._texts("skipped_ids"), self._texts("skipped_reasons"), strict=True))
 
+    @property
+    def by_reference(self) -> bool:
+        """Whether features lie in parts to which this file refers."""
+        return self._referred is not None
+
+    @property
+    def num_stored(self) -> int:
+        """Rows that are stored; where the file refers to parts, also those that were left out."""
+        return self._referred.num_rows if self._referred else self._num_rows
+
+    @property
+    def stored_rows(self) -> np.ndarray:
+        """`(rows,)` int64: the number of each row among those that are stored."""
+        return self._as_stored(np.arange(len(self)))
+
     @cached_property
     def parts(self) -> np.ndarray:
-        """`(parts + 1,)` int64: the rows at which parts begin, and the number of rows."""
+        """`(parts + 1,)` int64: the stored rows at which parts begin, and the number of them."""
         return self.table("parts")
 
     def checksums(self, cut: str, grain: str) -> np.ndarray:
@@ -162,7 +186,9 @@ class FeatureFile:
         return self._shapes[cut]
 
     def rows_per_chunk(self, cut: str) -> int:
-        """Rows that are read together."""
+        """Stored rows that are read together."""
+        if self._referred:
+            return self._referred.rows_per_chunk[cut]
         chunks = self._chunks[cut]
         return chunks[0] if chunks else max(1, len(self))
 
@@ -190,6 +216,7 @@ class FeatureFile:
             CacheError: If a cut is unknown, cuts cannot be joined, or a checksum is wrong.
         """
         result = np.empty((len(rows), *self.joined_shape(cuts)), self.dtype)
+        rows = self._as_stored(rows)
         column = 0
         with ThreadPoolExecutor(THREADS) as pool:
             done = []
@@ -216,18 +243,24 @@ class FeatureFile:
             CacheError: If a row is damaged after all.
         """
         result = np.empty((len(rows), *self.shape(cut)), self.dtype)
+        rows = self._as_stored(rows)
         scratch = np.empty((self.rows_per_chunk(cut), *self.shape(cut)), self.dtype)
         for index, first, last in chain.from_iterable(self._runs(cut, rows)):
             result[first:last] = self._few_rows(cut, index, rows[first:last], scratch)
         return result
 
     def chunk(self, cut: str, index: int) -> np.ndarray:
-        """One chunk of rows as it is on disk, unchecked; NaN, never stored, if it is unreadable."""
+        """A chunk of stored rows as it is on disk, unchecked; NaN, never stored, if unreadable."""
         shape, rows_per_chunk = self.shape(cut), self.rows_per_chunk(cut)
         start = index * rows_per_chunk
-        values = np.full((min(rows_per_chunk, len(self) - start), *shape), np.nan, self.dtype)
+        values = np.full((min(rows_per_chunk, self.num_stored - start), *shape), np.nan, self.dtype)
         self._fetch(cut, index, values)
         return values
+
+    def _as_stored(self, rows: np.ndarray) -> np.ndarray:
+        if self._referred is None or self._referred.rows is None:
+            return rows
+        return self._referred.rows[rows]
 
     def _names(self, cuts: Sequence[str] | None) -> Sequence[str]:
         names = cuts or self.cuts
@@ -260,12 +293,13 @@ class FeatureFile:
     ) -> Callable[[list[tuple[int, int, int]]], None]:
         """A function that reads, checks and places chunks; it may run in any thread."""
         shape, rows_per_chunk = self.shape(cut), self.rows_per_chunk(cut)
-        self._offsets_of(cut)  # looked up here, once, and not by every thread
+        if not self._referred:
+            self._offsets_of(cut)  # looked up here, once, and not by every thread
 
         def fill(run: tuple[int, int, int], scratch: np.ndarray) -> None:
             index, first, last = run
             start = index * rows_per_chunk
-            count = min(rows_per_chunk, len(self) - start)
+            count = min(rows_per_chunk, self.num_stored - start)
             wanted, place = rows[first:last], target[first:last]
             if FEW * len(wanted) < count:
                 place[...] = self._few_rows(cut, index, wanted, scratch)
@@ -304,6 +338,8 @@ class FeatureFile:
         return values
 
     def _damaged(self, cut: str, start: int, stop: int) -> CacheError:
+        if self._referred and self._referred.rows is not None:
+            start, stop = np.searchsorted(self._referred.rows, [start, stop]).tolist()
         return CacheError(
             f"{self.path}: rows {start} to {stop} of {cut!r} are damaged "
             "(checksum differs); mend them with `transfer cache verify --repair`"
@@ -315,25 +351,35 @@ class FeatureFile:
         They are taken from the file at the place that HDF5 names: through HDF5, which reads in
         one thread and copies twice, it took twice as long.
         """
-        offset = self._offsets_of(cut).get(index)
-        if offset is None:
+        try:
+            found = self._place(cut, index, skip)
+        except OSError:  # a part is gone
+            return False
+        if found is None:
             return self._fetch_through_hdf5(cut, index, values, skip)
-        if len(values):
-            offset += skip * (values.nbytes // len(values))
+        raw, offset = found
         view = values.data.cast("B")
         while len(view):
-            count = self._read_at(offset, view)
+            count = self._read_at(raw, offset, view)
             if not count:
                 return False
             offset, view = offset + count, view[count:]
         return True
 
-    def _read_at(self, offset: int, view: memoryview) -> int:
+    def _place(self, cut: str, index: int, skip: int) -> tuple[BinaryIO, int] | None:
+        """The file that has a chunk, and the byte of a row there; None where HDF5 must read it."""
+        if self._referred:
+            return self._referred.place(cut, index * self.rows_per_chunk(cut) + skip)
+        offset = self._offsets_of(cut).get(index)
+        row_bytes = self.dtype.itemsize * math.prod(self.shape(cut))
+        return None if offset is None else (self._raw, offset + skip * row_bytes)
+
+    def _read_at(self, raw: BinaryIO, offset: int, view: memoryview) -> int:
         if hasattr(os, "preadv"):  # threads need not wait for each other
-            return os.preadv(self._raw.fileno(), [view], offset)
+            return os.preadv(raw.fileno(), [view], offset)
         with self._raw_lock:
-            self._raw.seek(offset)
-            return self._raw.readinto(view)  # type: ignore[attr-defined]
+            raw.seek(offset)
+            return raw.readinto(view)  # type: ignore[attr-defined]
 
     def _fetch_through_hdf5(self, cut: str, index: int, values: np.ndarray, skip: int) -> bool:
         start = index * self.rows_per_chunk(cut) + skip

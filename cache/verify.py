@@ -76,11 +76,13 @@ def sound_rows(features: FeatureFile, cut: str) -> np.ndarray:
     try:
         expected = features.checksums(cut, "rows")
         found = [
-            row_checksums(features.chunk(cut, index)) for index in range(-(-len(features) // step))
+            row_checksums(features.chunk(cut, index))
+            for index in range(-(-features.num_stored // step))
         ]
     except CacheError:
         return np.zeros(len(features), bool)
-    return np.concatenate([np.empty(0, np.uint32), *found]) == expected
+    sound = np.concatenate([np.empty(0, np.uint32), *found]) == expected
+    return sound[features.stored_rows]
 
 
 def _damaged_rows(features: FeatureFile, cut: str) -> np.ndarray:
@@ -93,7 +95,7 @@ def _damaged_rows(features: FeatureFile, cut: str) -> np.ndarray:
         if bytes.fromhex(digest(values)) != expected[number].tobytes():
             rows = start + np.flatnonzero(row_checksums(values) != row_sums[start:stop])
             damaged.append(rows if len(rows) else np.arange(start, stop))
-    return np.concatenate(damaged)
+    return np.flatnonzero(np.isin(features.stored_rows, np.concatenate(damaged)))
 
 
 def _unchecked(features: FeatureFile, cut: str, start: int, stop: int) -> np.ndarray:

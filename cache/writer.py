@@ -11,15 +11,13 @@ import h5py
 import numpy as np
 
 from cache import hdf5
-from cache.checksums import ChunkChecksums, digest, row_checksums
 from cache.donors import Donation
 from cache.durable import whole_file
 from cache.errors import CacheError
-from cache.parts import PARTS, Part, rows_per_part
+from cache.parts import PARTS, Part, part_name, rows_per_chunk, rows_per_part
 from cache.reader import entry_path
+from cache.sealing import copy_features, refer_to_features, refer_to_parts, unseal
 from cache.spec import FeatureSpec
-
-CHUNK_BYTES = 2**18
 
 
 class FeatureWriter:
@@ -32,6 +30,7 @@ class FeatureWriter:
         datasets: Name of each dataset (a cut) and the shape of one row of it.
         donation: What is taken from other entries; by default nothing.
         compression: `"none"` or `"zstd"`; changes bytes on disk, no value.
+        by_reference: Whether the sealed file refers to the parts, which stay, in place of a copy.
         starts: First rows of the parts that are written here, where others write the rest; by
             default all.
         image_digests: `(rows, 32)` uint8, the sha256 of each image, by which parts can give rows to
@@ -46,6 +45,7 @@ class FeatureWriter:
         datasets: Mapping[str, tuple[int, ...]],
         donation: Donation | None = None,
         compression: str = "none",
+        by_reference: bool = False,
         starts: Collection[int] | None = None,
         image_digests: np.ndarray | None = None,
     ) -> None:
@@ -55,11 +55,14 @@ class FeatureWriter:
         self.datasets = dict(datasets)
         self._donation = donation or Donation.none(len(ids), tuple(datasets))
         self._compression = hdf5.compression(compression)
+        self.by_reference = by_reference
         self._dtype = np.dtype(spec.dtype)
         self._starts = starts
         unknown = np.zeros((len(ids), 32), np.uint8)
         self._image_digests = unknown if image_digests is None else image_digests
         self._folder = self.path.parent / PARTS
+        if not self.path.exists():
+            unseal(self.path)  # somebody removed it, and not the parts that it referred to
         # Made here and never again: a faster run removes it when it has sealed the same parts.
         self._folder.mkdir(parents=True, exist_ok=True)
         self.values_per_row = sum(int(np.prod(shape)) for shape in datasets.values())
@@ -155,7 +158,7 @@ class FeatureWriter:
         class_names: Sequence[str],
         image_digests: np.ndarray,
     ) -> Path:
-        """Joins the parts into `features.h5` and removes them.
+        """Joins the parts into `features.h5` and removes them, or has it refer to them.
 
         Rows of bad images are left out here, and listed in the file. Two runs of one spec seal
         the same bytes.
@@ -181,7 +184,9 @@ class FeatureWriter:
         bad: dict[int, str] = {}
         for part in self.parts:
             bad.update(part.bad())
-        good = np.setdiff1d(np.arange(len(self.ids)), np.array(sorted(bad), dtype=np.int64))
+        is_kept = np.ones(len(self.ids), bool)
+        is_kept[list(bad)] = False
+        good = np.flatnonzero(is_kept)
         with whole_file(self.path) as temporary, hdf5.create(temporary) as file:
             file.attrs.update(
                 key=self.spec.key,
@@ -190,13 +195,29 @@ class FeatureWriter:
                 cuts=json.dumps(list(self.datasets)),
             )
             hdf5.add_table(file, "labels", np.asarray(labels, dtype=np.int64)[good])
-            hdf5.add_texts(file, "given_split", [str(given_split[row]) for row in good])
+            hdf5.add_texts(file, "given_split", [str(given_split[row]) for row in good.tolist()])
             hdf5.add_texts(file, "class_names", class_names)
             hdf5.add_table(file, "image_digests", image_digests[good])
             self._write_ids(file, good, bad)
-            self._copy_features(file, good)
-        self.remove_parts()
+            if self.by_reference:
+                refer_to_features(file, self.parts, is_kept, *self._kinds)
+            else:
+                copy_features(file, self.parts, is_kept, *self._kinds, self._compression)
+        if self.by_reference:
+            refer_to_parts(self.path)
+        else:
+            self.remove_parts()
         return self.path
+
+    @property
+    def _kinds(self) -> tuple[dict[str, tuple[int, ...]], np.dtype, dict[str, int]]:
+        """Shapes, dtype, and how many rows of each dataset are checked together."""
+        size = self._dtype.itemsize
+        steps = {
+            name: rows_per_chunk(self.rows_per_part, size * int(np.prod(shape)))
+            for name, shape in self.datasets.items()
+        }
+        return self.datasets, self._dtype, steps
 
     def remove_parts(self) -> None:
         """Removes the parts, which are sealed, or not made from what the spec says."""
@@ -207,47 +228,6 @@ class FeatureWriter:
         hdf5.add_texts(file, "ids", [self.ids[row] for row in good])
         hdf5.add_texts(file, "skipped_ids", [self.ids[row] for row in sorted(bad)])
         hdf5.add_texts(file, "skipped_reasons", [bad[row] for row in sorted(bad)])
-        bounds = [*range(0, len(self.ids), self.rows_per_part), len(self.ids)]
-        hdf5.add_table(file, "parts", np.searchsorted(good, bounds))
-
-    def _copy_features(self, file: h5py.File, good: np.ndarray) -> None:
-        features, checksums = hdf5.add_group(file, "features"), hdf5.add_group(file, "checksums")
-        keeps = [
-            np.isin(np.arange(part.start, part.stop), good, assume_unique=True)
-            for part in self.parts
-        ]
-        for name, shape in self.datasets.items():
-            rows_per_chunk = self._rows_per_chunk(shape)
-            dataset = features.create_dataset(
-                name,
-                (len(good), *shape),
-                self._dtype,
-                chunks=(min(rows_per_chunk, len(good)), *shape) if len(good) else None,
-                **(self._compression | {"fletcher32": True} if len(good) else {}),
-            )
-            rows, chunks, parts = [], ChunkChecksums(rows_per_chunk), []
-            position = 0
-            for part, keep in zip(self.parts, keeps, strict=True):
-                values, sha256 = part.read(name)
-                if not keep.all():
-                    values = values[keep]
-                    sha256 = digest(values)
-                dataset[position : position + len(values)] = values
-                position += len(values)
-                rows.append(row_checksums(values))
-                chunks.add(values)
-                parts.append(np.frombuffer(bytes.fromhex(sha256), np.uint8))
-            group = hdf5.add_group(checksums, name)
-            hdf5.add_table(group, "rows", np.concatenate(rows))
-            hdf5.add_table(group, "chunks", chunks.finish())
-            hdf5.add_table(group, "parts", np.stack(parts))
-
-    def _rows_per_chunk(self, shape: tuple[int, ...]) -> int:
-        # One-row chunks make reading ruinous, whole-file chunks make it wasteful. A power of two,
-        # as the rows of a part, so that chunks end where parts end.
-        row_bytes = max(1, int(np.prod(shape)) * self._dtype.itemsize)
-        rows = max(1, CHUNK_BYTES // row_bytes)
-        return min(self.rows_per_part, 2 ** (rows.bit_length() - 1))
 
     def _check(
         self, rows: np.ndarray, features: Mapping[str, np.ndarray], good: np.ndarray
@@ -285,7 +265,7 @@ class FeatureWriter:
 
     def _part(self, start: int) -> Part:
         stop = min(start + self.rows_per_part, len(self.ids))
-        return Part(self._folder / f"{start:010d}.h5", start, stop)
+        return Part(self._folder / part_name(start), start, stop)
 
     def _begin(self, part: Part) -> Part:
         self._open = part

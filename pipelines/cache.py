@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from tyro.conf import Positional
 
-from cache import DAMAGED, CacheError, FeatureFile, Verification, verify
+from cache import DAMAGED, CacheError, FeatureFile, Verification, unseal, verify
 from cache.store import Entry, contained, entries, find_entry, remove
 from pipelines.machine.memory import in_words
 from pipelines.results import print_table
@@ -331,6 +331,7 @@ def _repair(stage: CacheStage, entry: Entry) -> None:
     from pipelines.extracting.extraction import make_features
 
     setup = _setup_of(stage, entry)
+    unseal(entry.path)  # of parts that it refers to, the sound ones stay
     if entry.path.exists():
         entry.path.replace(entry.folder / DAMAGED)
     make_features(setup, setup.spec())
@@ -395,6 +396,7 @@ def _setup_of(stage: CacheStage, entry: Entry) -> Setup:
             precision=entry.about.get("precision", "float32"),
             storage=entry.about["storage"],
             compression=entry.about["compression"],
+            seal=entry.about.get("seal", "auto"),
         )
     except (KeyError, TypeError, AttributeError):
         raise InputError(

@@ -61,6 +61,9 @@ class Setup:
     compression: Literal["none", "zstd"] = "none"
     """How new feature files are compressed; zstd needs the package hdf5plugin and leaves 70 % of
     them. Values stay the same, reading is slower."""
+    seal: Literal["auto", "copy", "reference"] = "auto"
+    """What becomes of the parts in which features are written: they are copied into one file, or it
+    refers to them, which takes no time and half of the disk. auto refers beyond 64 GiB."""
     memory_budget: float | None = None
     """GiB of features to hold in memory while heads train; more are streamed from the file. By
     default half of what is free."""
@@ -81,6 +84,11 @@ class Setup:
             check_engine(self.engine, self.precision)
         if self._named:
             check_name(self._named)
+        if (self.seal, self.compression) == ("reference", "zstd"):
+            raise InputError(
+                "--seal reference expects --compression none, received zstd: parts are not "
+                "compressed; choose one of the two"
+            )
         if self.jobs < 1:
             raise InputError(f"--jobs expects at least 1, received {self.jobs}")
         if self.extract_batch_size is not None and self.extract_batch_size < 1:

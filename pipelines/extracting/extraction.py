@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cache import DAMAGED, PARTS, FeatureSpec, FeatureWriter, entry_lock
+from cache import DAMAGED, PARTS, FeatureSpec, FeatureWriter, entry_lock, finish_sealing
 from cache.durable import remove_leftovers
 from cache.store import nearest, write_about
 from pipelines.bad_images import BadImagesError, refusal
@@ -76,6 +76,7 @@ def _clear_up(path: Path) -> None:
     remove_leftovers(path.parent)
     remove_leftovers(path.parent / PARTS)
     if path.exists():
+        finish_sealing(path)
         shutil.rmtree(path.parent / PARTS, ignore_errors=True)
         (path.parent / DAMAGED).unlink(missing_ok=True)
 
@@ -196,6 +197,7 @@ def _about(setup: Setup) -> dict:
         "backbone": asdict(absolute.backbone),
         "storage": setup.storage,
         "compression": setup.compression,
+        "seal": setup.seal,
         "precision": setup.arithmetic,
         "versions": {name: version(name) for name in ("keras", "h5py", "numpy")},
     }

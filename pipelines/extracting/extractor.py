@@ -1,11 +1,14 @@
 """Runs the backbone for rows of one entry of the store, in one process."""
 
+import math
 import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from itertools import chain
 from typing import Any
+
+import numpy as np
 
 from cache import FeatureSpec, FeatureWriter, find_donation
 from pipelines.bad_images import BadImagesError, bad_rows
@@ -22,6 +25,9 @@ from transfer.extraction.engines import (
 )
 from transfer.extraction.extraction import build_extractor
 from transfer.images.imageset import Batch
+
+COPIED_BYTES = 64 * 2**30
+"""Most that are copied into one file where nobody says; it takes some minutes."""
 
 Show = Callable[[str], AbstractContextManager]
 
@@ -92,9 +98,18 @@ class Extractor:
             self._shapes,
             self.donation,
             self._setup.compression,
+            self._refers(),
             starts,
             self.digests,
         )
+
+    def _refers(self) -> bool:
+        """Whether the sealed file will refer to its parts."""
+        if self._setup.seal != "auto":
+            return self._setup.seal == "reference"
+        num_values = sum(math.prod(shape) for shape in self._shapes.values())
+        num_bytes = np.dtype(self._spec.dtype).itemsize * num_values * len(self._ids)
+        return num_bytes > COPIED_BYTES and self._setup.compression == "none"
 
     def run(
         self,

@@ -120,7 +120,7 @@ def test_any_rows_are_read_in_order(tmp_path_factory, rows, chunk):
     rows = np.array(sorted(rows), dtype=np.int64)
     everything = features_of(range(150))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cache.writer.CHUNK_BYTES", chunk)
+        patch.setattr("cache.parts.CHUNK_BYTES", chunk)
         path = make(tmp_path_factory.mktemp("store"), bad=(3,))
     kept = np.setdiff1d(np.arange(150), [3])
     rows = rows[rows < len(kept)]

@@ -17,7 +17,7 @@ from tests.cache.test_verify import chunk_offset
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     monkeypatch.setattr("cache.writer.rows_per_part", lambda row_bytes: 64)
-    monkeypatch.setattr("cache.writer.CHUNK_BYTES", 512)
+    monkeypatch.setattr("cache.parts.CHUNK_BYTES", 512)
 
 
 def names(count):

@@ -15,7 +15,7 @@ SEEDS = range(200)
 def sealed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cache.writer.rows_per_part", lambda row_bytes: 64)
-        patch.setattr("cache.writer.CHUNK_BYTES", 512)
+        patch.setattr("cache.parts.CHUNK_BYTES", 512)
         return make(tmp_path_factory.mktemp("store"), 500, bad=(7, 300)).read_bytes()
 
 
@@ -114,7 +114,7 @@ def test_verify_names_exactly_the_damaged_rows(sealed, tmp_path):
 
 
 def test_a_chunk_that_cannot_be_unpacked_is_damaged_even_if_it_was_all_zeros(tmp_path, monkeypatch):
-    monkeypatch.setattr("cache.writer.CHUNK_BYTES", 512)
+    monkeypatch.setattr("cache.parts.CHUNK_BYTES", 512)
     writer = FeatureWriter(tmp_path, SPEC, ids_of(150), SHAPES, compression="zstd")
     zeros = {name: np.zeros((150, *shape)) for name, shape in SHAPES.items()}
     writer.write(np.arange(150), zeros)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -453,3 +454,38 @@ def test_what_a_sweep_at_work_wrote_down_is_not_forgotten(searched, capsys):
 
 def artifacts(place):
     return ["--artifacts", str(place / "artifacts")]
+
+
+def test_features_that_refer_to_their_parts_are_read_verified_and_mended(tmp_path, capsys):
+    photographs(tmp_path / "photos", count=6)
+    (tmp_path / "photos" / "cat" / "002.png").write_bytes(b"\x89PNG\r\n\x1a\n no image")
+    skip = ["--bad-images", "skip"]
+    assert extract(tmp_path, *skip) == 0
+    path = entry(tmp_path) / "features.h5"
+    with FeatureFile(path) as features:
+        copied = features.read(np.arange(11))
+    shutil.rmtree(path.parent)
+    assert extract(tmp_path, *skip, "--seal", "reference") == 0
+    assert extract(tmp_path, *skip) == 0
+    assert "cached in" in capsys.readouterr().out.splitlines()[-1]
+    part = path.parent / "rows" / "0000000000.h5"
+    whole = path.read_bytes(), part.read_bytes()
+    with FeatureFile(path) as features:
+        assert features.by_reference
+        np.testing.assert_array_equal(features.read(np.arange(11)), copied)
+    with h5py.File(part) as file:
+        place = file["block_2_add"].id.get_offset()
+        row_bytes = file["block_2_add"][0].nbytes
+    content = bytearray(whole[1])
+    content[place + 4 * row_bytes + 1] ^= 1
+    part.write_bytes(content)
+    assert cache(tmp_path, "verify") == 2
+    said = capsys.readouterr()
+    assert "block_2_add: 1 row (3: cat/004.png) damaged" in said.out + said.err
+    assert cache(tmp_path, "verify", "--repair") == 0
+    assert (path.read_bytes(), part.read_bytes()) == whole
+    assert {each.name for each in path.parent.iterdir()} == {
+        *("features.h5", "rows", "about.json", ".lock")
+    }
+    said = refused(capsys, "features", "--seal", "reference", "--compression", "zstd")
+    assert "--compression none" in said

@@ -127,14 +127,15 @@ def load(listing: Listing) -> ImageSet:
     tree = find_tree(listing)
     where = str(listing.path)
     depth = 2 if _has_splits(tree, where) else 1
-    paths = {name: tuple(name.split("/")) for name in tree.images}
-    if stray := [name for name, path in paths.items() if len(path) <= depth]:
+    # There may be millions: nothing is kept of each but its name.
+    if stray := [name for name in tree.images if name.count("/") < depth]:
         raise InputError(
-            f"{where!r}: {len(stray)} of {len(paths)} images lie in no class folder "
+            f"{where!r}: {len(stray)} of {len(tree.images)} images lie in no class folder "
             f"(such as {min(stray)!r}): expected class/image; `transfer structure` can sort them"
             f"{_table_beside(listing)}"
         )
-    filled = {path[:depth] for path in paths.values()}
+    folders = {name.rpartition("/")[0] for name in tree.images}
+    filled = {tuple(folder.split("/")[:depth]) for folder in folders}
     needed = {path for path in tree.folders if len(path) <= depth}
     if empty := sorted(needed - filled - {path[:1] for path in filled}):
         raise InputError(
@@ -148,17 +149,25 @@ def load(listing: Listing) -> ImageSet:
     order: Callable[[str], int | str] = (
         tree.images.__getitem__ if listing.contents.sequential else str
     )
-    ids = sorted(paths, key=order)
-    given = [SPLIT_NAMES[paths[id][0].casefold()] if depth == 2 else "train" for id in ids]
+    ids = sorted(tree.images, key=order)
+    label_of = {"/".join(path): index[_class_name(path[-1])] for path in filled}
+    split_of = {
+        path[0]: SPLIT_NAMES[path[0].casefold()] if depth == 2 else "train" for path in filled
+    }
     return ImageSet(
         ids=np.array(ids, object),
-        labels=np.array([index[_class_name(paths[id][depth - 1])] for id in ids], np.int64),
+        labels=np.fromiter((label_of[_above_depth(id, depth)] for id in ids), np.int64, len(ids)),
         class_names=class_names,
-        split=np.array(given, "<U5"),
+        split=np.fromiter((split_of[_above_depth(id, 1)] for id in ids), "<U5", len(ids)),
         source=listing.contents,
-        members=np.array([tree.images[id] for id in ids], np.int64),
+        members=np.fromiter((tree.images[id] for id in ids), np.int64, len(ids)),
         left_out=tree.left_out,
     )
+
+
+def _above_depth(id: str, depth: int) -> str:
+    """The first folders of a path."""
+    return "/".join(id.split("/", depth)[:depth])
 
 
 def _class_name(folder: str) -> str:

@@ -171,8 +171,9 @@ def _held_out(name: str, count: int, val_fraction: float, test_fraction: float) 
 
 def _ranks(ids: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
     """Returns `(rows,)` int64: the place of each row, from 0, in the order of its class."""
-    draws = [draw(class_names[label], id) for label, id in zip(labels, ids, strict=True)]
-    order = np.lexsort((np.array(draws, np.uint64), labels))
+    pairs = zip(labels, ids, strict=True)
+    draws = (draw(class_names[label], id) for label, id in pairs)
+    order = np.lexsort((np.fromiter(draws, np.uint64, len(ids)), labels))
     in_class = np.bincount(labels, minlength=len(class_names))
     ranks = np.empty(len(ids), np.int64)
     ranks[order] = np.arange(len(ids)) - np.repeat(np.cumsum(in_class) - in_class, in_class)
