@@ -10,7 +10,7 @@ from time import time_ns
 
 from cache import CacheError
 from cache.durable import whole_file
-from transfer.images.digests import UNREADABLE, file_digests
+from transfer.images.digests import UNREADABLE, File, file_digests
 from transfer.images.remote import SETTLED, RemoteFile, is_address
 
 _FORMAT = "cached-transfer file index 1"
@@ -62,14 +62,13 @@ class FileIndex:
         self._entries = {} if rehash else _load(path)
         self._is_saved = not rehash
 
-    def __call__(self, paths: Sequence[Path | RemoteFile]) -> list[str]:
+    def __call__(self, paths: Sequence[File]) -> list[str]:
         """Returns the sha256 of each file, in hexadecimal, or `UNREADABLE`; reads changed files.
 
         What the index holds on files that are gone is dropped. Files that are merely not asked
         for stay in it: a limited part of the images must not cost the digests of the others.
         """
-        here = Path.cwd()
-        names = [str(path) if path.is_absolute() else f"{here}/{path}" for path in paths]
+        names = [_absolute(path) for path in paths]
         # Statuses come before contents: a change between the two is then a difference next time.
         statuses = [
             path.state() if isinstance(path, RemoteFile) else state_of(name)
@@ -99,6 +98,13 @@ class FileIndex:
         if entries != self._entries or not self._is_saved:
             self._entries = entries
             self._is_saved = _save(self._path, entries)
+
+
+def _absolute(path: File) -> str:
+    name = str(path)
+    if isinstance(path, RemoteFile) or os.path.isabs(name):  # noqa: PTH117 (as in `state_of`)
+        return name
+    return f"{Path.cwd()}/{name}"
 
 
 def state_of(name: str) -> tuple[str, int]:

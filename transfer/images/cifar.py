@@ -73,7 +73,8 @@ def find(listing: Listing) -> tuple[Release, str] | None:
     Raises:
         InputError: If there is one but files of it are missing.
     """
-    present = set(listing.files)
+    known = tuple(name for release in RELEASES for name in release.files)
+    present = {name for name in listing.files if name.endswith(known)}
     prefixes = {name[: name.rfind("/") + 1] for name in present}
     for prefix in sorted(prefixes):
         for release in RELEASES:

@@ -11,7 +11,7 @@ import numpy as np
 
 from transfer.errors import InputError
 from transfer.images.archives import Listing
-from transfer.images.digests import FileDigests, digest_of_files
+from transfer.images.digests import FileDigests, digest_of_files, files_in
 from transfer.images.file_names import FORMATS, choose_images, is_hidden, kinds_in_words
 from transfer.images.imageset import ImageSet
 from transfer.images.splits import SPLIT_NAMES
@@ -113,7 +113,7 @@ def digest(
     tree = find_tree(listing)
     left_out(tree.left_out)
     names = sorted(tree.images)
-    paths = [listing.path / (tree.prefix + name) for name in names]
+    paths = files_in(listing.path, (tree.prefix + name for name in names))
     return digest_of_files(paths, names, digests_of)
 
 

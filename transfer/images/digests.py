@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from transfer.errors import InputError
-from transfer.images.remote import RemoteFile
+from transfer.images.remote import RemoteFile, RemoteFolder
 from transfer.machine.processors import processors
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 UNREADABLE = "unreadable"
 """Stands in place of the digest of a file that cannot be read."""
 
-FileDigests = Callable[[Sequence[Path | RemoteFile]], list[str]]
+File = str | Path | RemoteFile
+"""Where a file is. To make a `Path` takes longer than to ask the disk for its state."""
+
+FileDigests = Callable[[Sequence[File]], list[str]]
 """Takes paths of files, and returns the sha256 of each file's bytes, in hexadecimal, or
 `UNREADABLE` where it cannot be read, in the order of the paths. Raises no OSError."""
 
@@ -32,7 +36,7 @@ _BLOCK = 1 << 18  # bytes
 _NO_DIGEST = bytes(32)
 
 
-def file_digest(path: Path | RemoteFile) -> str:
+def file_digest(path: File) -> str:
     """Returns the sha256 of a file's bytes, in hexadecimal.
 
     Raises:
@@ -40,13 +44,14 @@ def file_digest(path: Path | RemoteFile) -> str:
     """
     sha256 = hashlib.sha256()
     # Not hashlib.file_digest: the buffer that it zeroes first costs more than a small file.
-    with path.open("rb", buffering=0) as file:
+    file_path = Path(path) if isinstance(path, str) else path
+    with file_path.open("rb", buffering=0) as file:
         while block := file.read(_BLOCK):
             sha256.update(block)
     return sha256.hexdigest()
 
 
-def file_digests(paths: Sequence[Path | RemoteFile]) -> list[str]:
+def file_digests(paths: Sequence[File]) -> list[str]:
     """Reads all the files, in a few threads; see `FileDigests`."""
     chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
     with ThreadPoolExecutor(_THREADS, "digest") as pool:
@@ -68,9 +73,20 @@ def required_digest(path: Path, digests_of: FileDigests = file_digests) -> str:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from error
 
 
-def digest_of_files(
-    paths: Sequence[Path | RemoteFile], names: Sequence[str], digests_of: FileDigests
-) -> str:
+def files_in(folder: Path | RemoteFolder, names: Iterable[str]) -> list[File]:
+    """Where the files of a folder are.
+
+    Args:
+        folder: Of them all.
+        names: POSIX paths below it.
+    """
+    if isinstance(folder, RemoteFolder):
+        return [folder / name for name in names]
+    above = os.path.join(folder, "")  # noqa: PTH118 (a path, and a separator)
+    return [above + name for name in names]
+
+
+def digest_of_files(paths: Sequence[File], names: Sequence[str], digests_of: FileDigests) -> str:
     """Returns the sha256, in hexadecimal, of files' names with the sha256 of each.
 
     Args:
@@ -116,14 +132,14 @@ def image_digests(
     if isinstance(source, np.ndarray):
         found = [_pixels_digest(source[member]) for member in images.members]
     elif isinstance(source, FolderFiles):
-        paths = [source.root / source.names[member] for member in images.members]
+        paths = files_in(source.root, (source.names[member] for member in images.members))
         found = [_NO_DIGEST if d == UNREADABLE else bytes.fromhex(d) for d in digests_of(paths)]
     else:
         found = list(_archived_digests(source, images, look))
     return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32).copy()
 
 
-def _digests_or_unreadable(paths: Sequence[Path | RemoteFile]) -> list[str]:
+def _digests_or_unreadable(paths: Sequence[File]) -> list[str]:
     digests = []
     for path in paths:
         try:

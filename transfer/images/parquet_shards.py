@@ -46,9 +46,10 @@ def find(listing: Listing) -> Shards | None:
     Raises:
         InputError: If they are of the layout of `datasets.save_to_disk`, or in an archive.
     """
-    names = [name for name in listing.files if not is_hidden(name)]
-    if any(map(is_image, names)):
+    # The first image decides, and most folders have one at once.
+    if any(is_image(name) and not is_hidden(name) for name in listing.files):
         return None
+    names = [name for name in listing.files if not is_hidden(name)]
     if any(name.endswith(".arrow") for name in names):
         raise InputError(
             f"{str(listing.path)!r} expects .parquet files, received .arrow files as save_to_disk "

@@ -57,10 +57,6 @@ class RemoteFile:
         """Whether there is such a file."""
         return bool(self.info)
 
-    def is_absolute(self) -> bool:
-        """An address is."""
-        return True
-
     def read_bytes(self) -> bytes:
         """Reads it.
 

@@ -36,7 +36,7 @@ def read(monkeypatch):
     names = []
 
     def record(paths):
-        names.extend(path.name for path in paths)
+        names.extend(Path(path).name for path in paths)
         return file_digests(paths)
 
     monkeypatch.setattr(index_module, "file_digests", record)

@@ -71,7 +71,7 @@ def test_a_folder_is_digested_by_what_is_given_for_it(tmp_path):
     calls = []
 
     def digests_of(paths):
-        calls.append(list(paths))
+        calls.append([Path(path) for path in paths])
         return [sha256(b"x")] * (len(paths) - 1) + [UNREADABLE]
 
     images = load(options)
