@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -80,11 +81,10 @@ def settled(setup: Setup) -> Setup:
     if setup.precision != "auto":
         return setup
     plain = replace(setup, precision="float32")
-    others = _others(setup)
-    path = _path(plain, others)
+    path = _path(plain)
     known = None if setup.rehash else _remembered(path)
     if known is None:
-        known = _measured(plain, others)
+        known = _measured(plain)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, known)
     print(f"features: --precision auto takes {known['precision']}, {known['why']}")
@@ -109,10 +109,13 @@ def _others(setup: Setup) -> list[tuple[Precision, EngineKind]]:
     return faster
 
 
-def _path(plain: Setup, others: Sequence[tuple[Precision, EngineKind]]) -> Path:
-    """Where the answer is kept: of these images, this backbone, and what such a machine can do."""
+def _path(plain: Setup) -> Path:
+    """Where the answer of this machine, for these images and this backbone, is kept.
+
+    Nothing is asked of Keras or OpenVINO here: what is remembered must be found without them.
+    """
     packages = {name: version(name) for name in ("openvino", "nncf") if find_spec(name)}
-    asked = json.dumps([plain.spec().to_json(), plain.engine, others, packages])
+    asked = json.dumps([plain.spec().to_json(), plain.engine, platform.node(), packages])
     digest = hashlib.sha256(asked.encode()).hexdigest()
     return plain.artifacts / "index" / f"precision-{digest[:16]}.json"
 
@@ -120,23 +123,22 @@ def _path(plain: Setup, others: Sequence[tuple[Precision, EngineKind]]) -> Path:
 def _remembered(path: Path) -> dict[str, Any] | None:
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return {name: known[name] for name in ("precision", "engine", "why")}
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return (
-        known if isinstance(known, dict) and {"precision", "engine", "why"} <= set(known) else None
-    )
 
 
-def _measured(plain: Setup, others: Sequence[tuple[Precision, EngineKind]]) -> dict[str, Any]:
+def _measured(plain: Setup) -> dict[str, Any]:
     def stays(why: str) -> dict[str, Any]:
         return {"precision": "float32", "engine": plain.engine, "why": why}
 
-    if not others:
-        return stays("for nothing else is faster here: see `transfer doctor`")
     images = plain.images()
     if len(images) < FEW:
         return stays(f"for {len(images):,} images are few")
     import_keras()
+    others = _others(plain)
+    if not others:
+        return stays("for nothing else is faster here: see `transfer doctor`")
     sample = _sample(plain, images)
     with waiting("measuring float32"):
         first = _on_sample(plain, sample, judged_for=len(images))

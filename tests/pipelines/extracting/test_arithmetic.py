@@ -1,6 +1,8 @@
 """`--precision auto`: which arithmetic is taken, by what was measured, and remembered."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -134,3 +136,19 @@ def test_the_command_settles_it_and_the_run_goes_on_with_that(tmp_path, capsys):
     assert "features: --precision auto takes float32, for " in said
     assert main(["features", *options(tmp_path)]) == 0
     assert "cached in" in capsys.readouterr().out
+
+
+def test_few_images_and_what_is_remembered_need_no_keras(tmp_path):
+    photographs(tmp_path / "photos")
+    assert main(["features", *options(tmp_path)]) == 0
+    words = ["features", *options(tmp_path, "--precision", "auto")]
+    program = (
+        "import sys; from pipelines.cli import main; "
+        f"assert main({words!r}) == 0; print({{'keras', 'tensorflow'}} & set(sys.modules))"
+    )
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "set()"
+        assert done.stderr == ""
