@@ -34,7 +34,7 @@ ARROWS = {
     "transfer.knowing": "",
     "transfer.explaining": "errors backbones classifier",
     "transfer.finetuning": "errors metrics machine backend images backbones heads",
-    "transfer.extraction": "errors backend images backbones",
+    "transfer.extraction": "errors machine backend images backbones",
     "transfer.exporting": "errors machine backend images backbones metrics classifier extraction",
 }
 """Each room of `cache` and `transfer`, and the others that it may import. `pipelines` may import

@@ -3,7 +3,8 @@
 The package is optional; nothing here is imported where it is not asked for.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from transfer.extraction.keras_engine import KerasEngine
 from transfer.extraction.packages import import_openvino, openvino_settings
 from transfer.extraction.quantization import quantized
 from transfer.images.imageset import Batch
+from transfer.machine.processors import processors
 
 if TYPE_CHECKING:
     import openvino
@@ -28,6 +30,10 @@ _NOT_READ = ("jax",)
 """Backends whose exported models OpenVINO does not read (2026.4)."""
 COMPARED = 8
 """Images on which the two are compared."""
+LARGE = 2**25
+"""Bytes of weights that no processor's caches keep from one image to the next."""
+SHARING = 4
+"""Images of a request to a model with so many: each weight that is fetched serves them all."""
 
 
 def can_run() -> bool:
@@ -41,7 +47,7 @@ def abilities() -> list[str]:
 
 
 class OpenVINOEngine:
-    """Runs a model over batches with OpenVINO, one image per request, many requests at a time.
+    """Runs a model over batches with OpenVINO, many requests at a time, of one image or a few.
 
     Each kind of batch (shape and dtype) is compared with Keras on its first images before any of
     its features is given out.
@@ -99,15 +105,14 @@ class OpenVINOEngine:
         Raises:
             InputError: If features differ from Keras's by more than `PARITY`.
         """
-        before: tuple[Batch, _Compiled, list[openvino.InferRequest]] | None = None
+        before: tuple[Batch, Callable[[], np.ndarray]] | None = None
         for batch in batches:
-            compiled = self._compiled_for(batch.images)
-            now = batch, compiled, compiled.start(batch.images)
+            now = batch, self._compiled_for(batch.images).start(batch.images)
             if before:
-                yield before[0], self._finished(*before[1:])
+                yield before[0], self._apart(before[1]())
             before = now
         if before:
-            yield before[0], self._finished(*before[1:])
+            yield before[0], self._apart(before[1]())
 
     def tried(self, first: Batch) -> "OpenVINOEngine":
         """This engine, once it has been compared with Keras on the first batch.
@@ -118,10 +123,8 @@ class OpenVINOEngine:
         self._compiled_for(first.images)
         return self
 
-    def _finished(
-        self, compiled: "_Compiled", requests: list["openvino.InferRequest"]
-    ) -> list[np.ndarray]:
-        joined = compiled.finish(requests)
+    def _apart(self, joined: np.ndarray) -> list[np.ndarray]:
+        """The outputs of the body out of the one that the exported model has."""
         ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])
         pieces = np.split(joined, ends[:-1], axis=1)
         return [
@@ -133,17 +136,24 @@ class OpenVINOEngine:
         signature = (images.shape[1:], str(images.dtype))
         if signature not in self._compiled:
             try:
-                resized = _behind_resizing(self._openvino, self._model, images)
+                count = self._images_per_request(len(images))
+                resized = _behind_resizing(self._openvino, self._model, images, count)
                 model = self._openvino.Core().compile_model(resized, "CPU", self._settings)
             except Exception as error:  # of many kinds, as those of converters
                 raise _not_taken(error) from error
-            compiled = _Compiled(model)
+            compiled = _Compiled(model, count)
             self._compare(compiled, images[:COMPARED])
             self._compiled[signature] = compiled
         return self._compiled[signature]
 
+    def _images_per_request(self, batch_size: int) -> int:
+        """No more than leave each processor a request of every batch."""
+        if 4 * self._body.count_params() < LARGE:
+            return 1
+        return max(1, min(SHARING, batch_size // processors()))
+
     def _compare(self, compiled: "_Compiled", images: np.ndarray) -> None:
-        received = self._finished(compiled, compiled.start(images))
+        received = self._apart(compiled.start(images)())
         batch = Batch(np.arange(len(images)), images)
         ((_, expected),) = KerasEngine(self._body, COMPARED).run([batch])
         for index, (ours, theirs) in enumerate(zip(received, expected, strict=True)):
@@ -158,43 +168,54 @@ class OpenVINOEngine:
 
 
 class _Compiled:
-    """A compiled model and its idle requests."""
+    """A compiled model, which takes some images per request, and its idle requests."""
 
-    def __init__(self, model: "openvino.CompiledModel") -> None:
+    def __init__(self, model: "openvino.CompiledModel", images_per_request: int) -> None:
+        self.images_per_request = images_per_request
         self._model = model
         self._idle: list[openvino.InferRequest] = []
 
-    def start(self, images: np.ndarray) -> list["openvino.InferRequest"]:
-        """Hands over one request per image; the array must live until they are finished."""
-        requests = [
-            self._idle.pop() if self._idle else self._model.create_infer_request() for _ in images
-        ]
-        for index, request in enumerate(requests):
-            request.start_async({0: images[index : index + 1]}, share_inputs=True)
-        return requests
+    def start(self, images: np.ndarray) -> Callable[[], np.ndarray]:
+        """Hands over requests for images; the array must live until what is returned was called.
 
-    def finish(self, requests: list["openvino.InferRequest"]) -> np.ndarray:
-        """Waits for requests, and gives their outputs, one per row."""
+        Returns:
+            A function that waits for them, and gives their outputs, one row per image.
+        """
+        requests, count = [], self.images_per_request
+        for start in range(0, len(images), count):
+            piece = images[start : start + count]
+            is_whole = len(piece) == count
+            if not is_whole:
+                piece = np.resize(piece, (count, *piece.shape[1:]))  # repeats them
+            request = self._idle.pop() if self._idle else self._model.create_infer_request()
+            request.start_async({0: piece}, share_inputs=is_whole)
+            requests.append(request)
+        return partial(self._finish, requests, len(images))
+
+    def _finish(self, requests: list["openvino.InferRequest"], num_images: int) -> np.ndarray:
         outputs: np.ndarray | None = None
-        for row, request in enumerate(requests):
+        for number, request in enumerate(requests):
             request.wait()
-            output = request.get_output_tensor(0).data[0]
+            found = request.get_output_tensor(0).data
             if outputs is None:
-                outputs = np.empty((len(requests), *output.shape), output.dtype)
-            outputs[row] = output
+                outputs = np.empty((num_images, *found.shape[1:]), found.dtype)
+            place = outputs[
+                number * self.images_per_request : (number + 1) * self.images_per_request
+            ]
+            place[...] = found[: len(place)]
         self._idle.extend(requests)
         assert outputs is not None
         return outputs
 
 
 def _exported(openvino: Any, body: keras.Model) -> "openvino.Model":
-    """The model for one image, with all its outputs, flattened, in one.
+    """The model for one image, or any number, with all its outputs, flattened, in one.
 
     Several outputs would come in the order of their names, `Identity_10` before `Identity_2`.
     """
     flat = [keras.layers.Flatten(dtype="float32")(output) for output in body.outputs]
     joined = keras.layers.Concatenate(dtype="float32")(flat) if len(flat) > 1 else flat[0]
-    pixels = keras.InputSpec(shape=(1, *body.input_shape[1:]), dtype="float32")
+    pixels = keras.InputSpec(shape=(None, *body.input_shape[1:]), dtype="float32")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "body.xml"
         try:
@@ -227,13 +248,14 @@ def _not_taken(error: Exception) -> InputError:
 
 
 def _behind_resizing(
-    openvino: Any, model: "openvino.Model", images: np.ndarray
+    openvino: Any, model: "openvino.Model", images: np.ndarray, count: int
 ) -> "openvino.Model":
-    """A copy that takes images of this dtype and size, and enlarges them without antialiasing.
+    """A copy that takes so many images of this dtype and size, and enlarges them.
 
-    Antialiasing alters nothing where an image is enlarged.
+    It does so without antialiasing, which alters nothing there.
     """
     model = model.clone()
+    model.reshape([count, *model.input(0).shape[1:]])
     height, width = images.shape[1:3]
     steps = openvino.preprocess.PrePostProcessor(model)
     pixels = steps.input()

@@ -17,7 +17,7 @@ from transfer.images.imageset import Batch, ImageSet
 
 pytest.importorskip("openvino")
 
-from transfer.extraction.openvino_engine import OpenVINOEngine, abilities
+from transfer.extraction.openvino_engine import OpenVINOEngine, _Compiled, abilities
 
 RNG = np.random.default_rng(0)
 OPTIONS = BackboneOptions(
@@ -103,6 +103,26 @@ def test_batching_and_order_do_not_change_a_bit(engine):
     for size in (1, 3):
         for ours, theirs in zip(run(engine, batches(IMAGES, size)), whole, strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("processors", [1, 3, 64])
+def test_images_that_share_a_request_have_the_features_they_have_alone(
+    processors, short_body, monkeypatch
+):
+    alone = run(OpenVINOEngine(short_body), batches(IMAGES, 10))
+    monkeypatch.setattr("transfer.extraction.openvino_engine.LARGE", 0)
+    monkeypatch.setattr("transfer.extraction.openvino_engine.processors", lambda: processors)
+    starts = []
+    monkeypatch.setattr(
+        "transfer.extraction.openvino_engine._Compiled.start",
+        lambda self, images, start=_Compiled.start: starts.append(self) or start(self, images),
+    )
+    for size in (10, 3, 1):
+        shared = run(OpenVINOEngine(short_body), batches(IMAGES, size))
+        for ours, theirs in zip(shared, alone, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    counts = {compiled.images_per_request for compiled in starts}
+    assert counts == {1: {4, 3, 1}, 3: {3, 1}, 64: {1}}[processors]
 
 
 def test_results_outlive_the_batches_behind_them(engine):
