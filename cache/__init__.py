@@ -1,6 +1,6 @@
 """The feature store: features on disk under a key that says what they were made from."""
 
-from cache.donors import DAMAGED, Donation, find_donation, stored_images
+from cache.donors import DAMAGED, Donation, are_stored, find_donation
 from cache.errors import CacheError
 from cache.lock import entry_lock
 from cache.parts import PARTS
@@ -20,11 +20,11 @@ __all__ = [
     "FeatureSpec",
     "FeatureWriter",
     "Verification",
+    "are_stored",
     "entry_lock",
     "entry_path",
     "find_donation",
     "finish_sealing",
-    "stored_images",
     "unseal",
     "verify",
 ]

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 import numpy as np
 
+from cache.digest_index import DigestIndex
 from cache.errors import CacheError
 from cache.parts import PARTS
 from cache.reader import SEALED, FeatureFile
@@ -37,17 +38,21 @@ def can_give(donor: FeatureSpec, spec: FeatureSpec) -> bool:
     return same_but_for_images_and_cuts(donor, spec)
 
 
-def stored_images(root: Path) -> set[bytes]:
-    """Digests of all images that a sealed entry has features of, which hence can be decoded.
+def are_stored(root: Path, image_digests: np.ndarray) -> np.ndarray:
+    """Which images some sealed entry has features of, so that they can be decoded.
 
     Args:
         root: Folder of the store.
+        image_digests: `(rows, 32)` uint8, the sha256 of each.
+
+    Returns:
+        `(rows,)` bool.
     """
-    digests = set[bytes]()
+    stored = np.zeros(len(image_digests), bool)
     for path in Path(root).glob(f"*/{SEALED}"):
         with suppress(CacheError), FeatureFile(path) as features:
-            digests.update(digest.tobytes() for digest in features.image_digests)
-    return digests
+            stored |= DigestIndex(features.image_digests).find(image_digests) >= 0
+    return stored
 
 
 @dataclass
@@ -56,28 +61,51 @@ class Donation:
 
     Attributes:
         cuts: All cuts of the new entry.
-        source: Per cut `(rows,)` int64: number of the donor that has the row, or -1.
-        position: Per cut `(rows,)` int64: the row's number there.
+        source: Per cut `(rows,)` int16: number of the donor that has the row, or -1.
         donors: The donors, open.
+        positions: Per donor `(rows,)` int64: the number that each row has there, or -1.
         bad: Rows whose image a donor of the same images has set aside, with the reason.
     """
 
     cuts: tuple[str, ...]
-    source: Mapping[str, np.ndarray]
-    position: Mapping[str, np.ndarray]
+    source: dict[str, np.ndarray]
     donors: list[Donor] = field(default_factory=list)
-    bad: Mapping[int, str] = field(default_factory=dict)
+    positions: list[np.ndarray] = field(default_factory=list)
+    bad: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def none(cls, num_rows: int, cuts: tuple[str, ...]) -> "Donation":
         """Nothing given: all rows of all cuts have to be run."""
-        nowhere = {cut: np.full(num_rows, -1) for cut in cuts}
-        return cls(cuts, nowhere, nowhere)
+        return cls(cuts, dict.fromkeys(cuts, np.full(num_rows, -1, np.int16)))
+
+    def take(self, donor: Donor, positions: np.ndarray) -> bool:
+        """Has a donor give the rows that it holds sound and no other one gives.
+
+        Args:
+            donor: Open, and to be left open if it gives any.
+            positions: `(rows,)` int64: the number that each row has there, or -1.
+
+        Returns:
+            Whether it gives any.
+        """
+        gives = False
+        for cut in set(self.cuts) & {*donor.cuts}:
+            wanted = np.flatnonzero((self.source[cut] < 0) & (positions >= 0))
+            if len(wanted):
+                wanted = wanted[_sound_rows(donor, cut)[positions[wanted]]]
+            if len(wanted):
+                self.source[cut] = self.source[cut].copy()  # one array until something is given
+                self.source[cut][wanted] = len(self.donors)
+                gives = True
+        if gives:
+            self.donors.append(donor)
+            self.positions.append(positions)
+        return gives
 
     @cached_property
     def must_run(self) -> np.ndarray:
         """`(rows,)` bool: whether a row lacks at least one cut."""
-        return np.any([self._lacks(cut) for cut in self.cuts], axis=0)
+        return reduce(np.logical_or, map(self._lacks, self.cuts))
 
     @cached_property
     def cuts_to_run(self) -> tuple[str, ...]:
@@ -104,14 +132,14 @@ class Donation:
         """
         for cut, values in buffer.items():
             source = self.source[cut][start : start + len(values)]
-            position = self.position[cut][start : start + len(values)]
             run = np.zeros(len(values), bool)
             if cut in self.cuts_to_run:
                 run = self.must_run[start : start + len(values)]
             for number, donor in enumerate(self.donors):
                 given = np.flatnonzero((source == number) & ~run)
                 if len(given):
-                    values[given] = _fitting(_rows_of(donor, cut, position[given]), values, cut)
+                    rows = self.positions[number][start + given]
+                    values[given] = _fitting(_rows_of(donor, cut, rows), values, cut)
 
 
 def _fitting(rows: np.ndarray, buffer: np.ndarray, cut: str) -> np.ndarray:
@@ -159,35 +187,16 @@ def find_donation(
     Returns:
         The donation; only rows whose checksums are right are in it.
     """
-    donors: list[Donor] = []
-    bad: dict[int, str] = {}
-    source = {cut: np.full(len(image_digests), -1) for cut in cuts}
-    position = {cut: np.full(len(image_digests), -1) for cut in cuts}
-    known = [digest.tobytes() for digest in image_digests]
-    unknown = np.array([not any(digest) for digest in known])
+    donation = Donation.none(len(image_digests), tuple(cuts))
     for donor in _candidates(root, spec):
-        shared = [cut for cut in cuts if cut in donor.cuts]
-        rows = {digest.tobytes(): row for row, digest in enumerate(donor.image_digests)}
-        found = np.array([rows.get(digest, -1) for digest in known])
-        found[unknown] = -1
-        gave = False
-        for cut in shared:
-            wanted = np.flatnonzero((source[cut] < 0) & (found >= 0))
-            if len(wanted):
-                sound = _sound_rows(donor, cut)
-                wanted = wanted[sound[found[wanted]]]
-                source[cut][wanted] = len(donors)
-                position[cut][wanted] = found[wanted]
-                gave = gave or bool(len(wanted))
         if spec.bad_images == "skip" and donor.spec.data == spec.data:
             reasons = _set_aside(donor)
-            bad |= {row: reasons[id] for row, id in enumerate(ids) if id in reasons}
-        if gave:
+            donation.bad |= {row: reasons[id] for row, id in enumerate(ids) if id in reasons}
+        if donation.take(donor, DigestIndex(donor.image_digests).find(image_digests)):
             opened.enter_context(donor)
-            donors.append(donor)
         else:
             donor.close()
-    return Donation(tuple(cuts), source, position, donors, bad)
+    return donation
 
 
 def _sound_rows(donor: Donor, cut: str) -> np.ndarray:

@@ -6,6 +6,7 @@
   place only when it is whole, so that no reader can meet a writer.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import RawIOBase
@@ -95,22 +96,20 @@ def add_group(parent: h5py.Group, name: str) -> h5py.Group:
 
 def add_table(parent: h5py.Group, name: str, values: np.ndarray) -> None:
     """Adds a checksummed dataset."""
-    if not values.size:  # HDF5 has no empty chunks
-        parent.create_dataset(name, data=values)
-        return
-    rows = max(1, min(len(values), 2**18 * len(values) // max(1, values.nbytes)))
-    parent.create_dataset(name, data=values, chunks=(rows, *values.shape[1:]), fletcher32=True)
+    _add_table(parent, name, values.shape, values.dtype)[...] = values
 
 
-def add_texts(parent: h5py.Group, name: str, texts: Sequence[str]) -> None:
+def add_texts(parent: h5py.Group, name: str, texts: Sequence[str] | np.ndarray) -> None:
     """Adds a checksummed dataset of strings.
 
     Their length is fixed, at the longest: strings of variable length lie in a heap that HDF5
     gives no checksum.
     """
-    encoded = [text.encode() for text in texts]
-    length = max([1, *map(len, encoded)])
-    add_table(parent, name, np.array(encoded, h5py.string_dtype("utf-8", length)))
+    length = max((len(text.encode()) for text in texts), default=1)
+    dtype = h5py.string_dtype("utf-8", max(1, length))
+    table = _add_table(parent, name, (len(texts),), dtype)
+    for block in _blocks(table):  # there may be millions
+        table[block] = np.array([text.encode() for text in texts[block]], dtype)
 
 
 def virtual_layout(shape: tuple[int, ...], dtype: np.dtype) -> h5py.VirtualLayout:
@@ -161,4 +160,23 @@ def _plugin() -> Any:
 
 def texts(dataset: h5py.Dataset) -> np.ndarray:
     """Reads what `add_texts` wrote, as `(rows,)` str objects."""
-    return np.array([text.decode() for text in dataset[...].tolist()], dtype=object)
+    found = np.empty(len(dataset), object)
+    for block in _blocks(dataset):
+        found[block] = [text.decode() for text in dataset[block].tolist()]
+    return found
+
+
+def _add_table(
+    parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype
+) -> h5py.Dataset:
+    num_bytes = dtype.itemsize * math.prod(shape)
+    if not num_bytes:  # HDF5 has no empty chunks
+        return parent.create_dataset(name, shape, dtype)
+    rows = max(1, min(shape[0], 2**18 * shape[0] // num_bytes))
+    return parent.create_dataset(name, shape, dtype, chunks=(rows, *shape[1:]), fletcher32=True)
+
+
+def _blocks(dataset: h5py.Dataset) -> Iterator[slice]:
+    """Rows that are written or read together, whole chunks."""
+    step = dataset.chunks[0] if dataset.chunks else max(1, len(dataset))
+    return (slice(start, start + step) for start in range(0, len(dataset), step))

@@ -133,7 +133,7 @@ class FeatureFile:
     @cached_property
     def given_split(self) -> np.ndarray:
         """`(rows,)` of `"train"`, `"val"` and `"test"`, as the source of the images gives them."""
-        return self._texts("given_split").astype("U5")
+        return self.table("given_split").astype("U5")
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
+from cache.digest_index import DigestIndex
 from cache.donors import same_but_for_images_and_cuts
 from cache.durable import whole_file
 from cache.errors import CacheError
@@ -149,9 +150,8 @@ def _holds(other: Entry, entry: Entry) -> bool:
         return False
     try:
         with FeatureFile(entry.path) as small, FeatureFile(other.path) as large:
-            mine = {digest.tobytes() for digest in small.image_digests}
-            held = mine <= {digest.tobytes() for digest in large.image_digests}
-            return held and all(sound_rows(large, cut).all() for cut in entry.cuts)
+            held = DigestIndex(large.image_digests).find(small.image_digests) >= 0
+            return bool(held.all()) and all(sound_rows(large, cut).all() for cut in entry.cuts)
     except CacheError:
         return False
 

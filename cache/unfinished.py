@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cache.digest_index import DigestIndex
 from cache.errors import CacheError
 from cache.parts import PARTS, Part
 from cache.reader import SEALED, FeatureFile
@@ -94,9 +95,8 @@ class UnfinishedFile:
 
     def _sealed_rows(self, cut: str, rows: np.ndarray) -> np.ndarray:
         with FeatureFile(self._folder / SEALED) as sealed:
-            places = {digest.tobytes(): row for row, digest in enumerate(sealed.image_digests)}
-            there = np.array([places[self.image_digests[row].tobytes()] for row in rows])
+            there = DigestIndex(sealed.image_digests).find(self.image_digests[rows])
             wanted, back = np.unique(there, return_inverse=True)
-            if not sound_rows(sealed, cut)[wanted].all():
+            if np.any(there < 0) or not sound_rows(sealed, cut)[wanted].all():
                 raise CacheError(f"{sealed.path}: rows are damaged; run `transfer cache verify`")
             return sealed.read_sound_rows(cut, wanted)[back]

@@ -154,7 +154,7 @@ class FeatureWriter:
         self,
         *,
         labels: np.ndarray,
-        given_split: Sequence[str],
+        given_split: Sequence[str] | np.ndarray,
         class_names: Sequence[str],
         image_digests: np.ndarray,
     ) -> Path:
@@ -195,7 +195,7 @@ class FeatureWriter:
                 cuts=json.dumps(list(self.datasets)),
             )
             hdf5.add_table(file, "labels", np.asarray(labels, dtype=np.int64)[good])
-            hdf5.add_texts(file, "given_split", [str(given_split[row]) for row in good.tolist()])
+            hdf5.add_texts(file, "given_split", np.asarray(given_split)[good])
             hdf5.add_texts(file, "class_names", class_names)
             hdf5.add_table(file, "image_digests", image_digests[good])
             self._write_ids(file, good, bad)

@@ -111,7 +111,7 @@ def _extract(setup: Setup, spec: FeatureSpec, again: bool) -> None:
         with waiting("sealing the file"):
             writer.seal(
                 labels=extractor.images.labels,
-                given_split=extractor.images.split.tolist(),
+                given_split=extractor.images.split,
                 class_names=extractor.images.class_names,
                 image_digests=extractor.digests,
             )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cache import PARTS, FeatureSpec, stored_images
+from cache import PARTS, FeatureSpec, are_stored
 from pipelines.bad_images import check_heads
 from pipelines.progress import waiting
 from pipelines.setup import Setup
@@ -71,9 +71,8 @@ def list_sound_images(setup: Setup, spec: FeatureSpec) -> Listed:
         return listed
     with waiting("looking at the heads of the images"):
         if isinstance(listed.images.source, FolderFiles):
-            stored = stored_images(setup.feature_store)
-            new = [digest.tobytes() not in stored for digest in listed.digests]
-            check_heads(listed.images.subset(np.flatnonzero(new)), folder=setup.run_folder)
+            new = np.flatnonzero(~are_stored(setup.feature_store, listed.digests))
+            check_heads(listed.images.subset(new), folder=setup.run_folder)
         else:
             check_heads(listed.images, listed.bad_heads, setup.run_folder)
     return listed

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache import DAMAGED, CacheError, FeatureFile, FeatureWriter, find_donation
+from cache import DAMAGED, CacheError, FeatureFile, FeatureWriter, are_stored, find_donation
 from tests.cache.test_cache import SHAPES, digests_of, features_of, seal, write_all
 from tests.cache.test_spec import SPEC
 from tests.cache.test_verify import chunk_offset
@@ -101,6 +101,14 @@ def test_a_donor_that_is_damaged_while_it_is_read_is_refused(tmp_path):
             file.write(b"\xff")
         with pytest.raises(CacheError, match=r"damaged while .* run the same command again"):
             donation.fill(0, buffer)
+
+
+def test_images_of_sealed_entries_are_known(tmp_path):
+    assert are_stored(tmp_path, digests_of(range(3))).tolist() == [False] * 3
+    for name, contents in (("one", range(3, 6)), ("two", range(5, 9))):
+        make_from(tmp_path, name, contents)
+    stored = are_stored(tmp_path, digests_of(range(10)))
+    assert stored.tolist() == [False] * 3 + [True] * 6 + [False]
 
 
 def test_images_without_a_digest_match_nothing(tmp_path):
