@@ -6,8 +6,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -21,8 +22,8 @@ from cache.part_files import PartFiles
 from cache.sealing import REFERENCE
 from cache.spec import FORMAT_VERSION, FeatureSpec
 
-THREADS = 4
-"""At a time; on one processor as quick as one thread, and more read no faster."""
+THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+"""At a time; more than there are processors are slower, and more than these read no faster."""
 CHUNKS_PER_TASK = 8
 FEW = 4
 """Where less than 1 / FEW of a chunk is wanted, only the span of these rows is read."""
@@ -35,6 +36,21 @@ _Result = TypeVar("_Result")
 def entry_path(root: Path, key: str) -> Path:
     """Where the sealed file of a key lies, whether it exists or not."""
     return Path(root) / key[:16] / SEALED
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A cut that is read.
+
+    Attributes:
+        cut: Its name.
+        target: `(rows, ...)`, where its rows go.
+        bounds: Positions of rows at which another chunk begins, and the last end.
+    """
+
+    cut: str
+    target: np.ndarray
+    bounds: np.ndarray
 
 
 class FeatureFile:
@@ -217,16 +233,14 @@ class FeatureFile:
         """
         result = np.empty((len(rows), *self.joined_shape(cuts)), self.dtype)
         rows = self._as_stored(rows)
-        column = 0
+        columns, end = [], 0
+        for name in self._names(cuts):
+            start, end = end, end + self.shape(name)[-1]
+            columns.append(_Column(name, result[..., start:end], self._bounds(name, rows)))
+            if not self._referred:
+                self._offsets_of(name)  # looked up here, once, and not by every thread
         with ThreadPoolExecutor(THREADS) as pool:
-            done = []
-            for name in self._names(cuts):
-                width = self.shape(name)[-1]
-                target = result[..., column : column + width]
-                done.append(pool.map(self._filler(name, rows, target), self._runs(name, rows)))
-                column += width
-            for filled in done:
-                list(filled)
+            list(pool.map(lambda span: self._fill(rows, columns, *span), _tasks(columns)))
         return result
 
     def read_sound_rows(self, cut: str, rows: np.ndarray) -> np.ndarray:
@@ -245,8 +259,8 @@ class FeatureFile:
         result = np.empty((len(rows), *self.shape(cut)), self.dtype)
         rows = self._as_stored(rows)
         scratch = np.empty((self.rows_per_chunk(cut), *self.shape(cut)), self.dtype)
-        for index, first, last in chain.from_iterable(self._runs(cut, rows)):
-            result[first:last] = self._few_rows(cut, index, rows[first:last], scratch)
+        for first, last in pairwise(self._bounds(cut, rows).tolist()):
+            result[first:last] = self._few_rows(cut, rows[first:last], scratch)
         return result
 
     def chunk(self, cut: str, index: int) -> np.ndarray:
@@ -276,47 +290,54 @@ class FeatureFile:
             )
         return names
 
-    def _runs(self, cut: str, rows: np.ndarray) -> Iterator[list[tuple[int, int, int]]]:
-        """Per chunk that holds some of the rows: its number, first and last position in `rows`.
-
-        They come some at a time, for handing one over to a thread costs as much as reading it.
-        """
+    def _bounds(self, cut: str, rows: np.ndarray) -> np.ndarray:
+        """The positions in `rows` at which another chunk of the cut begins, and the last end."""
         chunks = rows // self.rows_per_chunk(cut)
-        firsts = np.flatnonzero(np.diff(chunks, prepend=-1))
-        ends = [*firsts[1:].tolist(), len(rows)]
-        # Of no rows there is an end, but no run.
-        runs = list(zip(chunks[firsts].tolist(), firsts.tolist(), ends, strict=False))
-        yield from (runs[i : i + CHUNKS_PER_TASK] for i in range(0, len(runs), CHUNKS_PER_TASK))
+        return np.append(np.flatnonzero(np.diff(chunks, prepend=-1)), len(rows))
 
-    def _filler(
-        self, cut: str, rows: np.ndarray, target: np.ndarray
-    ) -> Callable[[list[tuple[int, int, int]]], None]:
-        """A function that reads, checks and places chunks; it may run in any thread."""
-        shape, rows_per_chunk = self.shape(cut), self.rows_per_chunk(cut)
-        if not self._referred:
-            self._offsets_of(cut)  # looked up here, once, and not by every thread
+    def _fill(self, rows: np.ndarray, columns: Sequence["_Column"], start: int, stop: int) -> None:
+        """Fills the columns at some positions, all of them a few rows at a time.
 
-        def fill(run: tuple[int, int, int], scratch: np.ndarray) -> None:
-            index, first, last = run
-            start = index * rows_per_chunk
-            count = min(rows_per_chunk, self.num_stored - start)
-            wanted, place = rows[first:last], target[first:last]
+        One column after the other would come to each line of memory as often as there are columns,
+        and find it out of the processor's caches every time.
+        """
+        bounds = [_between(start, stop, column.bounds) for column in columns]
+        pairs = zip(columns, bounds, strict=True)
+        sources = [self._pieces(rows, column, of_column) for column, of_column in pairs]
+        now = [next(source) for source in sources]
+        for first, last in pairwise(sorted({*chain.from_iterable(bounds)})):
+            for number, column in enumerate(columns):
+                if now[number][1] == first:
+                    now[number] = next(sources[number])
+                begin, _, values = now[number]
+                if values is not None:
+                    column.target[first:last] = values[first - begin : last - begin]
+
+    def _pieces(
+        self, rows: np.ndarray, column: "_Column", bounds: Sequence[int]
+    ) -> Iterator[tuple[int, int, np.ndarray | None]]:
+        """Reads and checks a column, chunk by chunk.
+
+        Yields:
+            Between which positions it has rows of the chunk, and these, good until the next ones
+            are asked for; None where they are in their place already.
+        """
+        cut, rows_per_chunk = column.cut, self.rows_per_chunk(column.cut)
+        # One for all: fresh memory costs as much as reading what goes into it.
+        scratch = np.empty((rows_per_chunk, *self.shape(cut)), self.dtype)
+        for first, last in pairwise(bounds):
+            wanted, place = rows[first:last], column.target[first:last]
+            index = int(wanted[0]) // rows_per_chunk
+            count = min(rows_per_chunk, self.num_stored - index * rows_per_chunk)
             if FEW * len(wanted) < count:
-                place[...] = self._few_rows(cut, index, wanted, scratch)
-                return
-            whole = len(wanted) == count
-            values = place if whole and place.flags.c_contiguous else scratch[:count]
-            self._whole_chunk(cut, index, values)
-            if values is not place:
-                place[...] = values if whole else values[wanted - start]
-
-        def fill_all(runs: list[tuple[int, int, int]]) -> None:
-            # One for all: fresh memory costs as much as reading what goes into it.
-            scratch = np.empty((rows_per_chunk, *shape), self.dtype)
-            for run in runs:
-                fill(run, scratch)
-
-        return fill_all
+                yield first, last, self._few_rows(cut, wanted, scratch)
+            elif len(wanted) == count and place.flags.c_contiguous:
+                self._whole_chunk(cut, index, place)
+                yield first, last, None
+            else:
+                self._whole_chunk(cut, index, scratch[:count])
+                whole = len(wanted) == count
+                yield first, last, scratch if whole else scratch[wanted - index * rows_per_chunk]
 
     def _whole_chunk(self, cut: str, index: int, values: np.ndarray) -> None:
         """Reads a chunk into `values` and checks it by its own checksum."""
@@ -325,13 +346,12 @@ class FeatureFile:
             start = index * self.rows_per_chunk(cut)
             raise self._damaged(cut, start, start + len(values))
 
-    def _few_rows(
-        self, cut: str, index: int, wanted: np.ndarray, scratch: np.ndarray
-    ) -> np.ndarray:
+    def _few_rows(self, cut: str, wanted: np.ndarray, scratch: np.ndarray) -> np.ndarray:
         """Reads some rows of a chunk and checks them by their own checksums."""
         first = int(wanted[0])
         span = scratch[: int(wanted[-1]) + 1 - first]
-        found = self._fetch(cut, index, span, first - index * self.rows_per_chunk(cut))
+        index, skip = divmod(first, self.rows_per_chunk(cut))
+        found = self._fetch(cut, index, span, skip)
         values = span[wanted - first]
         if not found or np.any(row_checksums(values) != self.checksums(cut, "rows")[wanted]):
             raise self._damaged(cut, first, first + len(span))
@@ -419,6 +439,22 @@ class FeatureFile:
                 f"{self.path}: {what} is damaged ({_line(error)}); "
                 "mend it with `transfer cache verify --repair`"
             ) from None
+
+
+def _tasks(columns: Sequence[_Column]) -> Iterator[tuple[int, int]]:
+    """Positions between which one thread fills all columns, whole chunks of each.
+
+    Some chunks at a time, for handing one over to a thread costs as much as reading it.
+    """
+    fewest = min((column.bounds for column in columns), key=len)
+    starts = fewest[: -1 : max(1, CHUNKS_PER_TASK // len(columns))]
+    return pairwise([*starts.tolist(), len(columns[0].target)])
+
+
+def _between(start: int, stop: int, bounds: np.ndarray) -> list[int]:
+    """The bounds from `start` to `stop`, which are among them."""
+    first, last = np.searchsorted(bounds, [start, stop], side="right")
+    return [start, *(bound for bound in bounds[first:last].tolist() if bound < stop), stop]
 
 
 def _open_both(path: Path) -> tuple[h5py.File, BinaryIO]:

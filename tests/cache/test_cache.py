@@ -114,22 +114,25 @@ def test_batches_do_not_matter(tmp_path_factory, num_rows, batch, width):
         np.testing.assert_array_equal(file.read(np.arange(num_rows)), expected)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rows=st.sets(st.integers(0, 149)), chunk=st.integers(1, 4000))
-def test_any_rows_are_read_in_order(tmp_path_factory, rows, chunk):
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    rows=st.sets(st.integers(0, 149)),
+    chunk=st.integers(1, 4000),
+    widths=st.lists(st.sampled_from([1, 3, 10, 40]), min_size=1, max_size=4),
+)
+def test_any_rows_are_read_in_order(tmp_path_factory, rows, chunk, widths):
     rows = np.array(sorted(rows), dtype=np.int64)
-    everything = features_of(range(150))
+    shapes = {f"cut{number}": (width,) for number, width in enumerate(widths)}
+    everything = features_of(range(150), shapes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cache.parts.CHUNK_BYTES", chunk)
-        path = make(tmp_path_factory.mktemp("store"), bad=(3,))
+        patch.setattr("cache.parts.CHUNK_BYTES", chunk)  # of other rows for other widths
+        path = make(tmp_path_factory.mktemp("store"), shapes=shapes, bad=(3,))
     kept = np.setdiff1d(np.arange(150), [3])
     rows = rows[rows < len(kept)]
     with FeatureFile(path) as file:
-        joined = np.concatenate([everything["z_first"], everything["a_second"]], 1)
+        joined = np.concatenate([everything[cut] for cut in shapes], 1)
         np.testing.assert_array_equal(file.read(rows), joined[kept[rows]])
-        np.testing.assert_array_equal(
-            file.read(rows, ["a_second"]), everything["a_second"][kept[rows]]
-        )
+        np.testing.assert_array_equal(file.read(rows, ["cut0"]), everything["cut0"][kept[rows]])
 
 
 def test_spatial_features_keep_their_shape(tmp_path):
