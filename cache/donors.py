@@ -169,7 +169,7 @@ def _rows_of(donor: Donor, cut: str, rows: np.ndarray) -> np.ndarray:
 def find_donation(
     root: Path,
     spec: FeatureSpec,
-    ids: Sequence[str],
+    ids: Sequence[str] | np.ndarray,
     image_digests: np.ndarray,
     cuts: Sequence[str],
     opened: ExitStack,

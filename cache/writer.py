@@ -41,7 +41,7 @@ class FeatureWriter:
         self,
         root: Path,
         spec: FeatureSpec,
-        ids: Sequence[str],
+        ids: Sequence[str] | np.ndarray,
         datasets: Mapping[str, tuple[int, ...]],
         donation: Donation | None = None,
         compression: str = "none",
@@ -186,7 +186,8 @@ class FeatureWriter:
             bad.update(part.bad())
         is_kept = np.ones(len(self.ids), bool)
         is_kept[list(bad)] = False
-        good = np.flatnonzero(is_kept)
+        # All of them without a copy of each table: there may be millions.
+        good = np.flatnonzero(is_kept) if bad else slice(None)
         with whole_file(self.path) as temporary, hdf5.create(temporary) as file:
             file.attrs.update(
                 key=self.spec.key,
@@ -224,8 +225,8 @@ class FeatureWriter:
         self.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _write_ids(self, file: h5py.File, good: np.ndarray, bad: Mapping[int, str]) -> None:
-        hdf5.add_texts(file, "ids", [self.ids[row] for row in good])
+    def _write_ids(self, file: h5py.File, good: np.ndarray | slice, bad: Mapping[int, str]) -> None:
+        hdf5.add_texts(file, "ids", np.asarray(self.ids, object)[good])
         hdf5.add_texts(file, "skipped_ids", [self.ids[row] for row in sorted(bad)])
         hdf5.add_texts(file, "skipped_reasons", [bad[row] for row in sorted(bad)])
 

@@ -69,11 +69,10 @@ class Extractor:
         with show("building the backbone"):
             self.cuts, self._body = build_extractor(setup.backbone, in_keras)
         outputs = zip(self.cuts, self._body.outputs, strict=True)
-        self._ids = list(self.images.ids)
         self._shapes = {cut: output.shape[1:] for cut, output in outputs}
         with show("looking for features in the store"):
             self.donation = find_donation(
-                setup.feature_store, spec, self._ids, self.digests, self.cuts, self._opened
+                setup.feature_store, spec, self.images.ids, self.digests, self.cuts, self._opened
             )
         if self.donation.cuts_to_run not in ((), self.cuts):  # the layers behind need not run
             fewer = replace(setup.backbone, cut=self.donation.cuts_to_run)
@@ -94,7 +93,7 @@ class Extractor:
         return FeatureWriter(
             self._setup.feature_store,
             self._spec,
-            self._ids,
+            self.images.ids,
             self._shapes,
             self.donation,
             self._setup.compression,
@@ -108,7 +107,7 @@ class Extractor:
         if self._setup.seal != "auto":
             return self._setup.seal == "reference"
         num_values = sum(math.prod(shape) for shape in self._shapes.values())
-        num_bytes = np.dtype(self._spec.dtype).itemsize * num_values * len(self._ids)
+        num_bytes = np.dtype(self._spec.dtype).itemsize * num_values * len(self.images)
         return num_bytes > COPIED_BYTES and self._setup.compression == "none"
 
     def run(

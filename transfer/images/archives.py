@@ -18,6 +18,7 @@ import tarfile
 import threading
 import zipfile
 import zlib
+from array import array
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -270,7 +271,9 @@ def _list_zip(path: Path) -> Listing:
 
 def _list_tar(path: Path, compression: Compression | None) -> Listing:
     folders: list[str] = []
-    files: dict[str, tuple[int, int]] = {}
+    # There may be millions: nothing is kept of each but its name and two numbers.
+    names: list[str] = []
+    numbers = array("q")
     looked_at: dict[str, tuple[bytes, str]] = {}
     with (
         _open_tar(path, compression) as stream,
@@ -287,20 +290,24 @@ def _list_tar(path: Path, compression: Compression | None) -> Listing:
                     "pack it again with tar --dereference --hard-dereference"
                 )
             elif member.isreg():
-                files.pop(name, None)  # of two with one name the later counts, as in unpacking
-                files[name] = (member.offset_data, member.size)
+                names.append(name)
+                numbers.extend((member.offset_data, member.size))
                 if compression and is_image(name):
                     looked_at[name] = _look_at(cast(IO[bytes], archive.extractfile(member)).read())
         while stream.read(1 << 16):  # the checksum is behind the last byte
             pass
-    places = np.array(list(files.values()), np.int64).reshape(-1, 2)
+    places = np.array(numbers, np.int64).reshape(-1, 2)
+    if len(set(names)) < len(names):
+        last = {name: place for place, name in enumerate(names)}
+        kept = sorted(last.values())  # of two with one name the later counts, as in unpacking
+        names, places = [names[place] for place in kept], places[kept]
     contents = TarFiles(path, compression, places[:, 0], places[:, 1])
     if compression:
-        of_files = [looked_at.get(name, (bytes(32), "")) for name in files]
+        of_files = [looked_at.get(name, (bytes(32), "")) for name in names]
         digests = np.frombuffer(b"".join(each for each, _ in of_files), np.uint8).reshape(-1, 32)
         bad_heads = {number: reason for number, (_, reason) in enumerate(of_files) if reason}
         contents = replace(contents, digests=digests, bad_heads=bad_heads)
-    return Listing(path, list(files), folders, contents)
+    return Listing(path, names, folders, contents)
 
 
 def _look_at(content: bytes) -> tuple[bytes, str]:

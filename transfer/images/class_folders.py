@@ -26,13 +26,15 @@ class Tree:
 
     Attributes:
         prefix: The wrapping folders, "" or ending in "/".
-        images: Member number of each image by its POSIX path below the prefix.
+        images: POSIX paths of the images below the prefix, in the order of storage.
+        members: `(images,)` int64, their member numbers.
         folders: Paths below the prefix, as tuples of names.
         left_out: How many other files there are, by kind.
     """
 
     prefix: str
-    images: dict[str, int]
+    images: list[str]
+    members: np.ndarray
     folders: set[tuple[str, ...]]
     left_out: Mapping[str, int]
 
@@ -67,7 +69,8 @@ def find_tree(listing: Listing) -> Tree:
     prefix = "".join(f"{part}/" for part in root)
     return Tree(
         prefix,
-        {name.removeprefix(prefix): member for name, member in images.items()},
+        [name.removeprefix(prefix) for name in images],
+        chosen.places,
         {path[len(root) :] for path in folders if len(path) > len(root)},
         chosen.left_out,
     )
@@ -146,21 +149,20 @@ def load(listing: Listing) -> ImageSet:
         _check_training_classes(filled, where)
     class_names = tuple(sorted({_class_name(path[-1]) for path in filled}))
     index = {name: label for label, name in enumerate(class_names)}
-    order: Callable[[str], int | str] = (
-        tree.images.__getitem__ if listing.contents.sequential else str
-    )
-    ids = sorted(tree.images, key=order)
+    ids = np.array(tree.images, object)
+    order = np.arange(len(ids)) if listing.contents.sequential else np.argsort(ids, kind="stable")
+    ids = ids[order]
     label_of = {"/".join(path): index[_class_name(path[-1])] for path in filled}
     split_of = {
         path[0]: SPLIT_NAMES[path[0].casefold()] if depth == 2 else "train" for path in filled
     }
     return ImageSet(
-        ids=np.array(ids, object),
+        ids=ids,
         labels=np.fromiter((label_of[_above_depth(id, depth)] for id in ids), np.int64, len(ids)),
         class_names=class_names,
         split=np.fromiter((split_of[_above_depth(id, 1)] for id in ids), "<U5", len(ids)),
         source=listing.contents,
-        members=np.fromiter((tree.images[id] for id in ids), np.int64, len(ids)),
+        members=tree.members[order],
         left_out=tree.left_out,
     )
 

@@ -129,14 +129,15 @@ def image_digests(
     source = images.source
     if isinstance(source, TarFiles) and source.digests is not None:
         return source.digests[images.members]
+    found: Iterable[bytes]
     if isinstance(source, np.ndarray):
-        found = [_pixels_digest(source[member]) for member in images.members]
+        found = (_pixels_digest(source[member]) for member in images.members)
     elif isinstance(source, FolderFiles):
         paths = files_in(source.root, (source.names[member] for member in images.members))
-        found = [_NO_DIGEST if d == UNREADABLE else bytes.fromhex(d) for d in digests_of(paths)]
+        found = (_NO_DIGEST if d == UNREADABLE else bytes.fromhex(d) for d in digests_of(paths))
     else:
-        found = list(_archived_digests(source, images, look))
-    return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32).copy()
+        found = _archived_digests(source, images, look)
+    return np.fromiter(found, "S32", len(images)).view(np.uint8).reshape(-1, 32)
 
 
 def _digests_or_unreadable(paths: Sequence[File]) -> list[str]:

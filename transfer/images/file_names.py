@@ -1,10 +1,13 @@
 """Which files count as images, by their names, and which are hidden or kept by a system."""
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+import numpy as np
 
 from transfer.names import shown
 
@@ -33,27 +36,31 @@ class ChosenFiles:
     """Files, told apart by their names.
 
     Attributes:
-        images: The place of each image among the files, by its path.
+        images: Paths of the images, in the order of the files.
+        places: `(images,)` int64: the place of each among the files.
         left_out: How many files of each kind are left out: others by suffix, and hidden files
             that look like images.
     """
 
-    images: dict[str, int]
+    images: list[str]
+    places: np.ndarray
     left_out: Counter[str]
 
 
 def choose_images(paths: Iterable[str]) -> ChosenFiles:
     """Tells images from other files; POSIX paths below the folder in question."""
-    images: dict[str, int] = {}
+    images: list[str] = []
+    places = array("q")  # there may be millions
     left_out: Counter[str] = Counter()
     for place, path in enumerate(paths):
         if is_hidden(path):
             left_out[_HIDDEN_KIND] += is_image(path)
         elif is_image(path):
-            images[path] = place
+            images.append(path)
+            places.append(place)
         else:
             left_out[PurePosixPath(path).suffix.lower() or _BARE_KIND] += 1
-    return ChosenFiles(images, +left_out)
+    return ChosenFiles(images, np.array(places, np.int64), +left_out)
 
 
 def is_image(path: str) -> bool:

@@ -45,7 +45,7 @@ def test_images_are_known_by_their_suffix_in_any_case():
 def test_every_file_is_an_image_or_counted():
     names = ["b.txt", "a/1.jpg", "c.TXT", "clip.mp4", "README", "a/2.png", "._1.jpg", ".x/1.png"]
     chosen = choose_images([*names, ".DS_Store", "Thumbs.db"])
-    assert chosen.images == {"a/1.jpg": 1, "a/2.png": 5}
+    assert (chosen.images, chosen.places.tolist()) == (["a/1.jpg", "a/2.png"], [1, 5])
     assert kinds_in_words(chosen.left_out) == "2 .txt, 1 .mp4, 1 without a suffix, 2 hidden files"
 
 
