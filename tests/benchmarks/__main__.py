@@ -7,6 +7,7 @@ those that train for hours.
 """
 
 import sys
+import time
 from pathlib import Path
 
 from pipelines.results import print_table
@@ -22,7 +23,7 @@ from tests.benchmarks.loop import epochs
 from tests.benchmarks.panel import panel, tuned
 from tests.benchmarks.prefix import prefix
 from tests.benchmarks.recipes import recipes
-from tests.benchmarks.start import cold_and_warm, start
+from tests.benchmarks.start import cold_and_warm, start, unchanged
 from tests.benchmarks.store import store
 from tests.benchmarks.stored import in_words, read_rows, write_rows
 from tests.benchmarks.sweep import default_sweep
@@ -37,6 +38,7 @@ SUBJECTS = {
     "cost": cost,
     "start": start,
     "cold": cold_and_warm,
+    "unchanged": unchanged,
     "loop": epochs,
     "heads": lambda: [head_training()],
     "banks": banks,
@@ -61,7 +63,9 @@ def main(words: list[str]) -> None:
     stored = read_rows(path)
     rows = []
     for name in _chosen(words):
+        started = time.monotonic()
         measured = SUBJECTS[name]()
+        print(f"bench: {name} took {time.monotonic() - started:.0f} s", flush=True)
         write_rows(path, stored, rows := rows + measured)  # what was measured outlives what fails
     cells = [
         ["" if cell is None else cell for cell in row.values()] + [in_words(row, stored)]
