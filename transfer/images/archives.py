@@ -194,7 +194,7 @@ class TarFiles:
         """See `EncodedFiles`."""
         if self.compression is None:
             for member in members:
-                yield partial(self._read, member)
+                yield partial(self.read, member)
             return
         with _open_tar(self.path, self.compression) as stream:
             for member in members:
@@ -206,7 +206,12 @@ class TarFiles:
                     ) from error
                 yield partial(bytes, data)
 
-    def _read(self, member: int) -> bytes:
+    def read(self, member: int) -> bytes:
+        """Returns the bytes of one file of a plain tar.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
         with self.path.open("rb") as file:
             return _read_at(file, self.offsets[member], self.sizes[member])
 

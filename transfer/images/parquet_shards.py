@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,10 @@ import numpy as np
 from transfer.errors import InputError
 from transfer.images.archives import Listing
 from transfer.images.digests import FileDigests, digest_of_files
-from transfer.images.file_names import is_hidden, is_image
+from transfer.images.file_names import is_hidden
 from transfer.images.imageset import ImageSet
 from transfer.images.parquet import open_parquet
-from transfer.images.records import as_text
-from transfer.images.remote import RemoteFolder, local_copy
-from transfer.images.splits import SPLIT_NAMES
+from transfer.images.shards import classes_of, files_named, hold_shards, splits_named
 from transfer.images.tables import LABEL_COLUMNS, find_column
 
 _IMAGE_COLUMNS = ("image", "img")
@@ -40,32 +38,21 @@ def holds_images(path: Path) -> bool:
         return _image_column(file.schema_arrow) is not None
 
 
-def find(listing: Listing) -> Shards | None:
+def find(listing: Listing) -> ParquetShards | None:
     """Finds the files of a data set in a folder or below an address that has no image files.
 
     Raises:
         InputError: If they are of the layout of `datasets.save_to_disk`, or in an archive.
     """
-    # The first image decides, and most folders have one at once.
-    if any(is_image(name) and not is_hidden(name) for name in listing.files):
+    if not hold_shards(listing):
         return None
-    names = [name for name in listing.files if not is_hidden(name)]
-    if any(name.endswith(".arrow") for name in names):
+    if any(name.endswith(".arrow") and not is_hidden(name) for name in listing.files):
         raise InputError(
             f"{str(listing.path)!r} expects .parquet files, received .arrow files as save_to_disk "
             "makes them: write it with the data set's to_parquet"
         )
-    found = sorted(name for name in names if name.lower().endswith(".parquet"))
-    if not found:
-        return None
-    root = listing.path
-    if isinstance(root, RemoteFolder):
-        paths = [local_copy(f"{root.address.rstrip('/')}/{name}") for name in found]
-    elif root.is_dir():
-        paths = [root / name for name in found]
-    else:
-        raise InputError(f"{str(root)!r} expects images, received .parquet files: unpack it")
-    return Shards(tuple(paths), tuple(found))
+    paths, names = files_named(listing, ".parquet")
+    return ParquetShards(paths, names) if names else None
 
 
 @dataclass(frozen=True)
@@ -105,7 +92,7 @@ class ParquetImages:
 
 
 @dataclass(frozen=True)
-class Shards:
+class ParquetShards:
     """The files of one data set.
 
     Attributes:
@@ -142,9 +129,9 @@ class Shards:
             )
         column, label, names, _, _ = shards[0]
         values = [value for *_, labels, _ in shards for value in labels]
-        class_names, labels = _classes(where, label, names, values)
+        class_names, labels = classes_of(where, f"in column {label!r}", names, values)
         counts = [len(labels) for *_, labels, _ in shards]
-        splits = np.repeat(self._splits(), counts)
+        splits = np.repeat(splits_named(self.names), counts)
         return ImageSet(
             ids=_ids(splits, [path for *_, paths in shards for path in paths]),
             labels=labels,
@@ -153,16 +140,6 @@ class Shards:
             source=ParquetImages(self.paths, np.concatenate([[0], np.cumsum(counts)]), column),
             members=np.arange(len(labels)),
         )
-
-    def _splits(self) -> list[str]:
-        named = [_split_of(name) for name in self.names]
-        if None in named and set(named) != {None}:
-            bare = self.names[named.index(None)]
-            raise InputError(
-                f"expected all files to be called train-, validation- or test-, received {bare!r} "
-                "beside others that are; rename or remove it"
-            )
-        return [split or "train" for split in named]
 
 
 def _read(path: Path) -> tuple[str, str, tuple[str, ...], list[Any], list[str | None]]:
@@ -225,30 +202,6 @@ def _label_column(names: Sequence[str], features: dict[str, Any]) -> str | None:
     return next((n for n in names if features.get(n, {}).get("_type") == "ClassLabel"), None)
 
 
-def _classes(
-    where: str, column: str, names: tuple[str, ...], values: Sequence[Any]
-) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the classes that there are images of, and `(rows,)` int64 indices into them."""
-    try:
-        texts = [as_text(value) for value in values]
-    except TypeError as error:
-        raise InputError(
-            f"{where} expects one label an image in column {column!r}, received {error}"
-        ) from None
-    known = {str(number): name for number, name in enumerate(names)}
-    missing = sum(not text or (bool(names) and text not in known) for text in texts)
-    if missing:
-        raise InputError(
-            f"{where} and the files beside it expect a label of each image in column {column!r}, "
-            f"received {missing:,} of {len(texts):,} without; remove the files of such images"
-        )
-    used = set(texts)
-    order = [text for text in known if text in used] if names else sorted(used)
-    index = {text: label for label, text in enumerate(order)}
-    labels = np.array([index[text] for text in texts], np.int64)
-    return tuple(known.get(text, text) for text in order), labels
-
-
 def _ids(splits: np.ndarray, paths: Sequence[str | None]) -> np.ndarray:
     named = [
         f"{split}/{(path or '').lstrip('/')}" for split, path in zip(splits, paths, strict=True)
@@ -261,13 +214,6 @@ def _ids(splits: np.ndarray, paths: Sequence[str | None]) -> np.ndarray:
         numbered.append(f"{split}/{counts[split]:07}")
         counts[split] += 1
     return np.array(numbered, object)
-
-
-def _split_of(name: str) -> str | None:
-    """What the file's name begins with, `train-00000-of-00002.parquet`, or else its folder's."""
-    path = PurePosixPath(name)
-    words = (path.name.replace(".", "-").split("-")[0], path.parent.name)
-    return next((SPLIT_NAMES[w.casefold()] for w in words if w.casefold() in SPLIT_NAMES), None)
 
 
 def _batches(path: Path, file: Any, groups: list[int], column: str) -> Iterator[Any]:

@@ -21,6 +21,7 @@ from transfer.images import (
     manifests,
     parquet_shards,
     splits,
+    tar_shards,
 )
 from transfer.images.archives import Listing, ListingOf
 from transfer.images.cifar_downloads import DOWNLOADS, keras_copy
@@ -29,7 +30,7 @@ from transfer.images.digests import FileDigests, file_digests, required_digest
 from transfer.images.groups import fingerprint, groups_of
 from transfer.images.imageset import ImageSet
 from transfer.images.manifests import Manifest
-from transfer.images.parquet_shards import Shards
+from transfer.images.parquet_shards import ParquetShards
 from transfer.images.remote import RemoteFolder, is_address, list_folder, local_copy
 
 _ARCHIVE_SUFFIXES = (
@@ -46,7 +47,8 @@ class DataOptions:
     """"cifar10", "cifar100", "digits", or a path: a folder with one folder of images per class,
     with or without train/ val/ test/ above, a zip or tar (gz, xz, bz2) of one, CIFAR as its
     authors publish it, a table of paths and labels (.csv, .tsv, .jsonl, .parquet), or .parquet
-    files of Hugging Face's with images inside. An address such as s3://bucket/photos will do."""
+    files of Hugging Face's or .tar files of WebDataset's with images inside. An address such as
+    s3://bucket/photos will do."""
     images_root: str | None = None
     """Where the paths of a table begin, if not in its own folder."""
     limit_per_class: int | None = None
@@ -262,7 +264,7 @@ def _found(options: DataOptions, left_out: LeftOut, listing_of: ListingOf) -> _F
     if isinstance(place, RemoteFolder) or place.is_dir():
         return _listed(listing_of(place), left_out)
     if manifests.is_table(place.name):  # not of paths, but of images
-        shards = Shards((place,), (place.name,))
+        shards = ParquetShards((place,), (place.name,))
         return _Found(shards.load, shards.digest)
     return _Found(  # an archive's digest does without its listing, which can take a pass
         lambda: _listed(listing_of(place)).load(), partial(_digest_of_archive, place)
@@ -281,7 +283,7 @@ def _listed(listing: Listing, left_out: LeftOut = ignore) -> _Found:
             partial(cifar.load, listing, *found),
             partial(cifar.digest, listing, *found),
         )
-    if shards := parquet_shards.find(listing):
+    if shards := parquet_shards.find(listing) or tar_shards.find(listing):
         return _Found(shards.load, shards.digest)
     return _Found(
         partial(class_folders.load, listing), partial(class_folders.digest, listing, left_out)

@@ -1,0 +1,192 @@
+"""Data sets of WebDataset's as .tar files: images, and beside each a file that holds its label.
+
+Source: https://github.com/webdataset/webdataset (the format)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transfer.errors import InputError
+from transfer.images.archives import Listing, TarFiles, open_listing
+from transfer.images.digests import FileDigests, digest_of_files
+from transfer.images.file_names import is_hidden, is_image
+from transfer.images.imageset import ImageSet
+from transfer.images.shards import classes_of, files_named, hold_shards, splits_named
+from transfer.images.tables import LABEL_COLUMNS, find_column
+from transfer.machine.processors import processors
+
+_NAMES_OF_CLASSES = ("classnames.txt", "classes.txt")
+_THREADS = min(8, processors())
+
+
+def find(listing: Listing) -> TarShards | None:
+    """Finds the shards in a folder or below an address that has no image files, or the one archive.
+
+    Raises:
+        InputError: If they cannot be fetched.
+    """
+    path = listing.path
+    if isinstance(path, Path) and not path.is_dir():
+        is_shard = any(name.lower().endswith(".cls") for name in listing.files)
+        return TarShards((path,), (path.name,)) if is_shard else None
+    if not hold_shards(listing):
+        return None
+    paths, names = files_named(listing, ".tar")
+    there = [name for name in _NAMES_OF_CLASSES if name in listing.files]
+    of_classes = path / there[0] if there and isinstance(path, Path) else None
+    return TarShards(paths, names, of_classes) if names else None
+
+
+@dataclass(frozen=True)
+class ShardedFiles:
+    """Images in several tars, read at random.
+
+    Attributes:
+        shards: The images of each.
+        starts: `(shards + 1,)` int64: member number of the first image of each, and of the end.
+    """
+
+    shards: tuple[TarFiles, ...]
+    starts: np.ndarray
+    sequential: bool = False
+
+    def readers(self, members: np.ndarray) -> Generator[Callable[[], bytes], None, None]:
+        """See `EncodedFiles`."""
+        of_shard = np.searchsorted(self.starts, members, "right") - 1
+        for shard, member in zip(of_shard.tolist(), members, strict=True):
+            yield partial(self.shards[shard].read, member - self.starts[shard])
+
+
+@dataclass(frozen=True)
+class TarShards:
+    """The files of one data set.
+
+    Attributes:
+        paths: Where they lie.
+        names: POSIX paths below the data set's folder, which say the splits.
+        class_names: A file of the names that numbers of classes stand for, one a line, from 0.
+    """
+
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+    class_names: Path | None = None
+
+    def digest(self, digests_of: FileDigests) -> str:
+        """Returns the sha256, in hexadecimal, of the files' names with the sha256 of each."""
+        more = [self.class_names] if self.class_names else []
+        names = [*self.names, *(path.name for path in more)]
+        return digest_of_files([*self.paths, *more], names, digests_of)
+
+    def load(self) -> ImageSet:
+        """Lists the images in the order of files and of what is in them.
+
+        An id is the name of the file and the path in it, `train-0000/0042.jpg`. The label is what
+        `0042.cls` holds, or else the column of classes in `0042.json`.
+
+        Raises:
+            InputError: If a file is damaged, an image has no label or shares it with another, or
+                some names of files say a split and others none.
+        """
+        with ThreadPoolExecutor(_THREADS, "shards") as pool:
+            shards = list(pool.map(_read, self.paths))
+        values = [value for *_, labels in shards for value in labels]
+        class_names, labels = classes_of(
+            str(self.paths[0]),
+            '(1.cls beside 1.jpg, or "label" in 1.json)',
+            _lines(self.class_names) if self.class_names else (),
+            values,
+        )
+        ids = [
+            f"{shard.removesuffix('.tar')}/{name}"
+            for shard, (_, names, _) in zip(self.names, shards, strict=True)
+            for name in names
+        ]
+        counts = [len(names) for _, names, _ in shards]
+        return ImageSet(
+            ids=np.array(ids, object),
+            labels=labels,
+            class_names=class_names,
+            split=np.repeat(splits_named(self.names), counts).astype("<U5"),
+            source=ShardedFiles(
+                tuple(files for files, *_ in shards), np.concatenate([[0], np.cumsum(counts)])
+            ),
+            members=np.arange(len(ids)),
+        )
+
+
+def _read(path: Path) -> tuple[TarFiles, list[str], list[Any]]:
+    """The images of a shard, their names, and what is said of the class of each."""
+    listing = open_listing(path)
+    files = listing.contents
+    if not isinstance(files, TarFiles) or files.compression:
+        raise InputError(f"expected a tar that is not compressed, received {path}: unpack it")
+    labels = _labels_in(listing)
+    if not labels:
+        raise InputError(
+            f"{path} expects 1.cls or 1.json beside 1.jpg, received neither; an archive with one "
+            "folder of images per class is given itself, as --data"
+        )
+    members, names, values = list[int](), list[str](), list[Any]()
+    taken: dict[str, str] = {}
+    for member, name in enumerate(listing.files):
+        if not is_image(name) or is_hidden(name):
+            continue
+        key = _key(name)
+        if key in taken:
+            raise InputError(
+                f"{path} expects one image for each label, received {taken[key]} and {name}; "
+                "give them labels, and names before the first dot, of their own"
+            )
+        taken[key] = name
+        members.append(member)
+        names.append(name)
+        values.append(_label(path, files, listing.files, labels[key]) if key in labels else "")
+    return TarFiles(path, None, files.offsets[members], files.sizes[members]), names, values
+
+
+def _key(name: str) -> str:
+    """A path up to the first dot of the file's name, which is that of its sample."""
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + file.partition(".")[0]
+
+
+def _labels_in(listing: Listing) -> dict[str, int]:
+    """Member number of the file with the label of each sample, by its key; .cls before .json."""
+    found: dict[str, int] = {}
+    for suffix in (".json", ".cls"):
+        for member, name in enumerate(listing.files):
+            if name.lower().endswith(suffix):
+                found[_key(name)] = member
+    return found
+
+
+def _label(path: Path, files: TarFiles, names: list[str], member: int) -> Any:
+    content = files.read(member).decode("utf-8", "replace")
+    if not names[member].lower().endswith(".json"):
+        return content.strip()
+    try:
+        told = json.loads(content)
+    except ValueError:
+        raise InputError(
+            f"{path} expects JSON in {names[member]}, received {content[:60]!r}; mend it"
+        ) from None
+    columns = list(told) if isinstance(told, dict) else []
+    place = find_column(columns, LABEL_COLUMNS)
+    return "" if place is None else told[columns[place]]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} expects names of classes, one a line: {error}") from None
+    return [line.strip() for line in lines if line.strip()]
