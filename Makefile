@@ -90,8 +90,9 @@ audit: setup  ## copies, leaks, wrong labels, odd pictures, too few images
 report: setup  ## one page of data, training, mistakes and model
 	@$(TRANSFER) report $(OPTIONS)
 
+# Tests start many processes, which without bytecode would each compile Keras anew.
 test: check  ## lint, types and tests
-	@TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: setup-dev  ## lint and types alone
 	@$(VENV)/bin/ruff check .

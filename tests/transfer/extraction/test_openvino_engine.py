@@ -17,7 +17,7 @@ from transfer.images.imageset import Batch, ImageSet
 
 pytest.importorskip("openvino")
 
-from transfer.extraction.openvino_engine import OpenVINOEngine, _Compiled, abilities
+from transfer.extraction.openvino_engine import OpenVINOEngine, abilities
 
 RNG = np.random.default_rng(0)
 OPTIONS = BackboneOptions(
@@ -105,24 +105,29 @@ def test_batching_and_order_do_not_change_a_bit(engine):
             np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("processors", [1, 3, 64])
-def test_images_that_share_a_request_have_the_features_they_have_alone(
-    processors, short_body, monkeypatch
+def test_images_that_share_a_request_have_the_features_they_have_alone(short_body, monkeypatch):
+    engine = OpenVINOEngine(short_body)
+    alone = run(engine, batches(IMAGES, 10))
+    monkeypatch.setattr("transfer.extraction.openvino_engine.LARGE", 0)
+    monkeypatch.setattr("transfer.extraction.openvino_engine.processors", lambda: 1)
+    for size, shared in ((10, 4), (3, 3), (1, 1)):
+        engine._compiled.clear()
+        for ours, theirs in zip(run(engine, batches(IMAGES, size)), alone, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        (compiled,) = engine._compiled.values()
+        assert compiled.images_per_request == shared
+
+
+@pytest.mark.parametrize(
+    ("processors", "batch_size", "shared"), [(1, 64, 4), (16, 64, 4), (24, 64, 2), (128, 64, 1)]
+)
+def test_each_processor_has_a_request_of_every_batch(
+    processors, batch_size, shared, engine, monkeypatch
 ):
-    alone = run(OpenVINOEngine(short_body), batches(IMAGES, 10))
+    assert engine._images_per_request(batch_size) == 1  # its weights are small
     monkeypatch.setattr("transfer.extraction.openvino_engine.LARGE", 0)
     monkeypatch.setattr("transfer.extraction.openvino_engine.processors", lambda: processors)
-    starts = []
-    monkeypatch.setattr(
-        "transfer.extraction.openvino_engine._Compiled.start",
-        lambda self, images, start=_Compiled.start: starts.append(self) or start(self, images),
-    )
-    for size in (10, 3, 1):
-        shared = run(OpenVINOEngine(short_body), batches(IMAGES, size))
-        for ours, theirs in zip(shared, alone, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-    counts = {compiled.images_per_request for compiled in starts}
-    assert counts == {1: {4, 3, 1}, 3: {3, 1}, 64: {1}}[processors]
+    assert engine._images_per_request(batch_size) == shared
 
 
 def test_results_outlive_the_batches_behind_them(engine):
