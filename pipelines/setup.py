@@ -6,8 +6,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from cache import FORMAT_VERSION, FeatureSpec, entry_path
 from pipelines.machine.file_index import FileIndex, index_path
+from pipelines.machine.image_index import ImageIndex
 from pipelines.machine.listing_index import ListingIndex
 from pipelines.machine.parallel import Backend
 from pipelines.run_names import absolute, check_name, check_utf8, default_name
@@ -174,6 +177,11 @@ class Setup:
         """
         path = index_path(self.artifacts / "index", self.data.data).with_suffix(".npz")
         return load_as_given(self.data, ListingIndex(path, self.rehash))
+
+    def image_index(self, ids: np.ndarray) -> ImageIndex:
+        """Digests of images in an archive, remembered from run to run."""
+        path = index_path(self.artifacts / "index", self.data.data).with_suffix(".images.npz")
+        return ImageIndex(path, digest(self.data, self.file_index(self.data.data)), ids)
 
     def spec(self, left_out: Callable[[Mapping[str, int]], None] = ignore) -> FeatureSpec:
         """What the features are made from; reads the data's and the weights' digests.

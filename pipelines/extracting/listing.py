@@ -40,20 +40,36 @@ def list_images(setup: Setup) -> Listed:
     images = setup.images()
     # What cannot be split must not be found out after hours of extraction.
     carve(images.ids, images.labels, images.class_names, images.split, data)
-    bad: list[BadImage] = []
+    digests, reasons = _digests(setup, images)
+    bad = tuple(BadImage(id, reasons[id]) for id in images.ids if id in reasons)
+    return Listed(images, digests, bad)
+
+
+def _digests(setup: Setup, images: ImageSet) -> tuple[np.ndarray, dict[str, str]]:
+    """The digests, and why images are none by the heads that were looked at, by id."""
+    source, files = images.source, setup.file_index(setup.data.data)
+    if isinstance(source, TarFiles) and source.digests is not None:
+        members = zip(images.ids, images.members.tolist(), strict=True)
+        heads = {
+            id: source.bad_heads[member] for id, member in members if member in source.bad_heads
+        }
+        return image_digests(images), heads
+    if isinstance(source, np.ndarray | FolderFiles):
+        return image_digests(images, files), {}
+    index = setup.image_index(images.ids)
+    if known := index.load():
+        return known
+    bad: dict[str, str] = {}
 
     def look(id: str, content: bytes) -> None:
         try:
             check_head(content, id)
         except BadImage as error:
-            bad.append(BadImage(error.id, error.reason))
+            bad[id] = error.reason
 
-    digests = image_digests(images, setup.file_index(data.data), look)
-    if isinstance(images.source, TarFiles):  # a compressed one was looked at already
-        members = zip(images.ids, images.members.tolist(), strict=True)
-        reasons = images.source.bad_heads
-        bad += [BadImage(id, reasons[member]) for id, member in members if member in reasons]
-    return Listed(images, digests, tuple(bad))
+    digests = image_digests(images, files, look)
+    index.save(digests, bad)
+    return digests, bad
 
 
 def list_sound_images(setup: Setup, spec: FeatureSpec) -> Listed:

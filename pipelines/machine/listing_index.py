@@ -1,17 +1,11 @@
 """Listings of compressed tars, each of which costs a pass, remembered from run to run."""
 
-import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 
-import numpy as np
-
-from cache import CacheError
-from cache.durable import whole_file
 from pipelines.machine.file_index import state_of
+from pipelines.machine.remembered import remember, remembered
 from transfer.images.archives import Listing, TarFiles, kind_of, open_listing
 from transfer.images.remote import SETTLED, RemoteFolder
 
@@ -22,8 +16,7 @@ _FORMAT = "cached-transfer listing 1"
 class ListingIndex:
     """A `transfer.images.archives.ListingOf` that remembers what a compressed tar holds.
 
-    An archive is taken for unchanged where a `FileIndex` would take it so. The file only saves
-    time: one that is damaged, or cannot be written, is as good as none.
+    An archive is taken for unchanged where a `FileIndex` would take it so.
 
     Attributes:
         path: Of the file, `.npz`; its folder is made when needed.
@@ -63,30 +56,16 @@ def _save(path: Path, listing: Listing, state: str) -> None:
         "files": listing.files,
         "bad_heads": {str(member): reason for member, reason in contents.bad_heads.items()},
     }
-    arrays = {
-        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
-        "offsets": contents.offsets,
-        "sizes": contents.sizes,
-        "digests": contents.digests,
-    }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-    except (OSError, CacheError):  # a CacheError where the disk is full
-        return
+    places = {"offsets": contents.offsets, "sizes": contents.sizes, "digests": contents.digests}
+    remember(path, about, **places)
 
 
 def _load(path: Path, place: Path, state: str) -> Listing | None:
-    """What is remembered of an archive in this state; the zip's checksums tell damage."""
-    try:
-        with np.load(path) as saved:
-            about = json.loads(saved["about"].tobytes())
-            if (about["format"], about["state"]) != (_FORMAT, state):
-                return None
-            bad_heads = {int(member): reason for member, reason in about["bad_heads"].items()}
-            places = saved["offsets"], saved["sizes"], saved["digests"]
-            contents = TarFiles(place, about["compression"], *places, bad_heads)
-            return Listing(place, about["files"], about["folders"], contents)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    """What is remembered of an archive in this state."""
+    if not (known := remembered(path, format=_FORMAT, state=state)):
         return None
+    about, arrays = known
+    bad_heads = {int(member): reason for member, reason in about["bad_heads"].items()}
+    places = arrays["offsets"], arrays["sizes"], arrays["digests"]
+    contents = TarFiles(place, about["compression"], *places, bad_heads)
+    return Listing(place, about["files"], about["folders"], contents)
