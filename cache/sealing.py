@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from cache import hdf5
-from cache.checksums import ChunkChecksums, digest, row_checksums
+from cache.checksums import ChunkChecksums, digest
 from cache.parts import CHECKSUMS, PARTS, Part
 
 REFERRED = "rows"
@@ -57,13 +57,14 @@ def copy_features(
         position = 0
         for part in parts:
             keep = is_kept[part.start : part.stop]
-            values, sha256 = part.read(name)
+            values, stored = part.read(name)
+            sha256, of_rows = stored.digests[0], stored.row_checksums[0][keep]
             if not keep.all():
                 values = values[keep]
                 sha256 = digest(values)
             dataset[position : position + len(values)] = values
             position += len(values)
-            rows.append(row_checksums(values))
+            rows.append(of_rows)
             chunks.add(values)
             of_parts.append(sha256)
         _add_checksums(file, name, np.concatenate(rows), chunks.finish(), of_parts)
