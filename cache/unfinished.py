@@ -16,8 +16,8 @@ from cache.verify import sound_rows
 class UnfinishedFile:
     """Rows of all parts of an entry that are on disk now, in row order.
 
-    A part is read whole and compared with its checksums. Where another run seals the entry meanwhile,
-    and removes its parts, the sealed file gives the same rows.
+    A part is read whole and compared with its checksums. Where another run seals the entry
+    meanwhile, and removes its parts, the sealed file gives the same rows.
 
     Args:
         folder: The entry's.

@@ -18,7 +18,7 @@ from transfer.names import shown
 if TYPE_CHECKING:
     from pipelines.runs import Source
 
-USAGE = """usage: transfer <stage> [--recipe NAME] [--run NAME] [options]
+USAGE = """usage: transfer <stage> [DATA or IMAGES] [--recipe NAME] [--run NAME] [options]
 
 Transfer learning on cached features: the backbone runs once, heads train in seconds.
 
@@ -28,6 +28,10 @@ stages:
 `transfer <stage> --help` lists a stage's options; after features, they are those of the last run.
 recipes: {recipes}
 """
+
+OF_DATA = ("features", "head", "rates", "sweep", "finetune", "audit", "doctor", "all")
+OPERANDS = dict.fromkeys(OF_DATA, "data") | {"predict": "images"}
+"""The option that words in front of all flags are meant for: `transfer predict new/*.jpg`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,6 +122,7 @@ def parse(stage: str, words: Sequence[str]) -> object:
     from pipelines.runs import Source, source_of
 
     options = getattr(import_module(module_of(stage)), STAGES[stage][0])
+    words = _with_operand(stage, words)
     default, flags = options(), _flags(words)
     source = source_of(stage, flags) if hasattr(default, "setup") else Source()
     if source.tables:
@@ -181,6 +186,14 @@ def _parsed(options: type, words: Sequence[str], default: Any, stage: str) -> An
         message = _first_paragraph(complaints.getvalue())
         message = message.removeprefix(f"Error parsing {options.__name__}: ")
         raise InputError(f"{message} (see transfer {stage} --help)") from None
+
+
+def _with_operand(stage: str, words: Sequence[str]) -> Sequence[str]:
+    """The words with the flag that those in front of the first one are meant for."""
+    is_flag = words and words[0].startswith("-") and words[0] != "-"  # which is standard input
+    if not words or is_flag or stage not in OPERANDS:
+        return words
+    return [f"--{OPERANDS[stage]}", *words]
 
 
 def _flags(words: Sequence[str]) -> dict[str, str]:

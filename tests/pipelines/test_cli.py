@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.cli import main
+from pipelines.cli import main, parse
 from tests.pipelines.small_runs import SMALL, refused
 
 DIGITS = ["--data", "digits", *SMALL]
@@ -31,6 +31,8 @@ MISTAKES = {
         "/nowhere/runs/cifar10-mobilenetv2/classifier.keras",
     ),
     "structure without folders": (["structure"], "--source"),
+    "a word that no option takes": (["export", "photos"], "photos"),
+    "two words for one": (["features", "photos", "others"], "others"),
     "no folder": (["features", *DIGITS, "--artifacts", "/dev/null/x"], "/dev/null/x"),
 }
 
@@ -55,3 +57,14 @@ def test_help_comes_from_the_options(capsys):
     said = capsys.readouterr().out
     assert "--label-smoothing" in said
     assert "EfficientNetLite0" in said  # the recipe's values show as defaults
+
+
+def test_words_in_front_of_the_flags_are_images_or_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse("predict", ["a.jpg", "b.jpg", "--top", "2"]).images == ("a.jpg", "b.jpg")
+    assert parse("predict", ["-", "--top", "2"]).images == ("-",)
+    assert parse("predict", ["--images", "a.jpg"]).images == ("a.jpg",)
+    assert parse("features", ["photos", "--alpha", "0.5"]).setup.data.data == "photos"
+    assert parse("finetune", ["photos"]).setup.data.data == "photos"
+    assert parse("doctor", ["photos"]).data == "photos"
+    assert parse("compare", ["one", "two"]).runs == ("one", "two")
