@@ -68,7 +68,8 @@ def _digests(setup: Setup, images: ImageSet) -> tuple[np.ndarray, dict[str, str]
             bad[id] = error.reason
 
     digests = image_digests(images, files, look)
-    index.save(digests, bad)
+    if setup.image_index(images.ids) == index:  # else it changed while it was read
+        index.save(digests, bad)
     return digests, bad
 
 

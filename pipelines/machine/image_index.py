@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ class ImageIndex:
 
     path: Path
     content: str
-    ids: np.ndarray
+    ids: np.ndarray = field(compare=False)
 
     def load(self) -> tuple[np.ndarray, dict[str, str]] | None:
         """What is remembered: `(rows, 32)` uint8 digests, and reasons by id; None if nothing is."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.extracting import listing
 from pipelines.extracting.listing import list_images
 from pipelines.machine.image_index import ImageIndex
 from pipelines.setup import Setup
@@ -112,6 +113,26 @@ def test_another_content_is_read_anew(kind, tmp_path, reads):
     changed = list_images(setup_of(path, rehash=True))
     assert [digest.tobytes() for digest in changed.digests] == contents_of(changed)
     assert (changed.digests != before).any()
+
+
+def test_an_archive_that_changes_while_it_is_read_is_not_remembered(tmp_path, monkeypatch):
+    path = made("tar", tmp_path / "one")
+    original, other = path.read_bytes(), tmp_path / "other.tar"
+    photos = tmp_path / "one" / "photos"
+    (photos / "cat" / "003.png").write_bytes((photos / "dog" / "003.png").read_bytes())
+    shutil.make_archive(str(other.with_suffix("")), "tar", photos)
+    real = listing.image_digests
+
+    def change(*rest):
+        path.write_bytes(other.read_bytes())
+        return real(*rest)
+
+    monkeypatch.setattr(listing, "image_digests", change)
+    list_images(setup_of(path))
+    monkeypatch.setattr(listing, "image_digests", real)
+    path.write_bytes(original)
+    listed = list_images(setup_of(path))
+    assert [digest.tobytes() for digest in listed.digests] == contents_of(listed)
 
 
 def test_a_part_of_the_images_is_not_taken_for_all(tmp_path):
