@@ -33,6 +33,7 @@ FileDigests = Callable[[Sequence[File]], list[str]]
 _THREADS = min(8, processors())
 _CHUNK = 64  # files per task: with one, small files took three times as long as without threads
 _AHEAD = 64  # tasks at a time, of which nothing is kept but digests
+_LARGE = 1 << 16  # bytes of a file in an archive from which on threads are quicker
 _BLOCK = 1 << 18  # bytes
 _NO_DIGEST = bytes(32)
 
@@ -110,14 +111,14 @@ def image_digests(
     and in any archive. Where they are an array, it is the sha256 of a tag, the shape and the
     pixels; no image file begins with that tag, so the two kinds never meet.
 
-    A compressed tar was digested as it was listed. What can only be read forward is read so, one
-    image at a time, another archive by a few threads.
+    A compressed tar was digested as it was listed. Another archive is read once, in row order; one
+    of large images, that need not be read forward, by a few threads.
 
     Args:
         images: Of any source.
         digests_of: Digests the files of a folder; one that remembers them saves reading them.
         look: Called with the id and the bytes of each file of an archive that is read for this, by
-            several threads, not in order.
+            several threads, not always in order.
 
     Returns:
         `(rows, 32)` uint8; zeros where a file cannot be read.
@@ -160,18 +161,24 @@ def _pixels_digest(pixels: np.ndarray) -> bytes:
 def _archived_digests(
     source: EncodedFiles, images: ImageSet, look: Callable[[str, bytes], None]
 ) -> Iterator[bytes]:
+    num_bytes = 0
+
     def digest(image: tuple[str, Callable[[], bytes]]) -> bytes:
+        nonlocal num_bytes
         id, reader = image
         try:
             data = reader()
         except OSError:
             return _NO_DIGEST
         look(id, data)
+        num_bytes += len(data)
         return hashlib.sha256(data).digest()
 
     with closing(source.readers(images.members)) as readers:
         found = zip(images.ids, readers, strict=True)
-        if source.sequential:  # what is read forward is in memory when it comes
+        yield from map(digest, islice(found, _CHUNK))
+        # What is read forward is in memory when it comes; small files go slower with threads.
+        if source.sequential or num_bytes < _CHUNK * _LARGE:
             yield from map(digest, found)
             return
         with ThreadPoolExecutor(_THREADS, "digest") as pool:

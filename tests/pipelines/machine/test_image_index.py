@@ -75,9 +75,11 @@ def test_digests_are_those_of_the_files_and_read_once(kind, tmp_path, reads):
     np.testing.assert_array_equal(first.digests, second.digests)
 
 
-def test_many_images_are_digested_in_their_order(tmp_path, monkeypatch):
+@pytest.mark.parametrize("large", [0, 2**20])
+def test_many_images_are_digested_in_their_order(large, tmp_path, monkeypatch):
     monkeypatch.setattr(digests, "_CHUNK", 3)
     monkeypatch.setattr(digests, "_AHEAD", 2)
+    monkeypatch.setattr(digests, "_LARGE", large)
     listed = list_images(setup_of(made("zip", tmp_path)))
     assert [digest.tobytes() for digest in listed.digests] == contents_of(listed)
 
