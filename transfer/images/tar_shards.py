@@ -6,6 +6,7 @@ Source: https://github.com/webdataset/webdataset (the format)
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from transfer.errors import InputError
-from transfer.images.archives import Listing, TarFiles, open_listing
+from transfer.images.archives import Listing, TarFiles, kind_of, open_listing
 from transfer.images.digests import FileDigests, digest_of_files
 from transfer.images.file_names import is_hidden, is_image
 from transfer.images.imageset import ImageSet
@@ -125,10 +126,17 @@ class TarShards:
 
 def _read(path: Path) -> tuple[TarFiles, list[str], list[Any]]:
     """The images of a shard, their names, and what is said of the class of each."""
+    try:
+        is_plain = tarfile.is_tarfile(path) and kind_of(path) == "tar"
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    if not is_plain:
+        raise InputError(
+            f"expected a tar that is not compressed, received {path}: fetch or unpack it again"
+        )
     listing = open_listing(path)
     files = listing.contents
-    if not isinstance(files, TarFiles) or files.compression:
-        raise InputError(f"expected a tar that is not compressed, received {path}: unpack it")
+    assert isinstance(files, TarFiles)
     labels = _labels_in(listing)
     if not labels:
         raise InputError(

@@ -161,6 +161,11 @@ def test_what_cannot_be_used_is_one_line(tmp_path, folder):
     assert "received 'other.tar' beside others" in refused(folder)
     tar(tmp_path / "packed/train.tar", samples(range(4)), "w:gz")
     assert "not compressed" in refused(DataOptions(str(tmp_path / "packed"), **NONE))
+    (tmp_path / "packed/train.tar").write_bytes(b"no tar")
+    assert "fetch or unpack it again" in refused(DataOptions(str(tmp_path / "packed"), **NONE))
+    (tmp_path / "packed/train.tar").unlink()
+    (tmp_path / "packed/train.tar").symlink_to(tmp_path / "gone")
+    assert "cannot be read: No such file" in refused(DataOptions(str(tmp_path / "packed"), **NONE))
 
 
 def test_a_shard_that_is_cut_off_is_refused(folder):
