@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +31,15 @@ class ImageIndex:
 
     def load(self) -> tuple[np.ndarray, dict[str, str]] | None:
         """What is remembered: `(rows, 32)` uint8 digests, and reasons by id; None if nothing is."""
-        known = remembered(self.path, format=_FORMAT, state=self._state())
+        known = remembered(self.path, format=_FORMAT, state=self._state)
         return known and (known[1]["digests"], known[0]["bad_heads"])
 
     def save(self, digests: np.ndarray, bad_heads: Mapping[str, str]) -> None:
         """Remembers what `load` returns."""
-        about = {"format": _FORMAT, "state": self._state(), "bad_heads": dict(bad_heads)}
+        about = {"format": _FORMAT, "state": self._state, "bad_heads": dict(bad_heads)}
         remember(self.path, about, digests=digests)
 
+    @cached_property
     def _state(self) -> str:
         sha256 = hashlib.sha256(self.content.encode())
         for id in self.ids:

@@ -194,14 +194,13 @@ class _Compiled:
 
     def _finish(self, requests: list["openvino.InferRequest"], num_images: int) -> np.ndarray:
         outputs: np.ndarray | None = None
+        count = self.images_per_request
         for number, request in enumerate(requests):
             request.wait()
             found = request.get_output_tensor(0).data
             if outputs is None:
                 outputs = np.empty((num_images, *found.shape[1:]), found.dtype)
-            place = outputs[
-                number * self.images_per_request : (number + 1) * self.images_per_request
-            ]
+            place = outputs[number * count : (number + 1) * count]
             place[...] = found[: len(place)]
         self._idle.extend(requests)
         assert outputs is not None

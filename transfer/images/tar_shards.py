@@ -21,6 +21,7 @@ from transfer.images.archives import Listing, TarFiles, kind_of, open_listing
 from transfer.images.digests import FileDigests, digest_of_files
 from transfer.images.file_names import is_hidden, is_image
 from transfer.images.imageset import ImageSet
+from transfer.images.remote import RemoteFolder
 from transfer.images.shards import classes_of, files_named, hold_shards, splits_named
 from transfer.images.tables import LABEL_COLUMNS, find_column
 from transfer.machine.processors import processors
@@ -38,7 +39,7 @@ def find(listing: Listing) -> TarShards | None:
     path = listing.path
     if isinstance(path, Path) and not path.is_dir():
         is_shard = any(name.lower().endswith(".cls") for name in listing.files)
-        return TarShards((path,), (path.name,)) if is_shard else None
+        return TarShards((path,), (path.name,), listing=listing) if is_shard else None
     if not hold_shards(listing):
         return None
     paths, names = files_named(listing, ".tar")
@@ -75,11 +76,13 @@ class TarShards:
         paths: Where they lie.
         names: POSIX paths below the data set's folder, which say the splits.
         class_names: A file of the names that numbers of classes stand for, one a line, from 0.
+        listing: Of the one file, where it was listed to find out what it is.
     """
 
     paths: tuple[Path, ...]
     names: tuple[str, ...]
     class_names: Path | None = None
+    listing: Listing | None = None
 
     def digest(self, digests_of: FileDigests) -> str:
         """Returns the sha256, in hexadecimal, of the files' names with the sha256 of each."""
@@ -98,7 +101,8 @@ class TarShards:
                 some names of files say a split and others none.
         """
         with ThreadPoolExecutor(_THREADS, "shards") as pool:
-            shards = list(pool.map(_read, self.paths))
+            listings = [self.listing] if self.listing else pool.map(_listed, self.paths)
+            shards = list(pool.map(_read, listings))
         values = [value for *_, labels in shards for value in labels]
         class_names, labels = classes_of(
             str(self.paths[0]),
@@ -124,19 +128,27 @@ class TarShards:
         )
 
 
-def _read(path: Path) -> tuple[TarFiles, list[str], list[Any]]:
-    """The images of a shard, their names, and what is said of the class of each."""
+def _listed(path: Path) -> Listing:
     try:
         is_plain = tarfile.is_tarfile(path) and kind_of(path) == "tar"
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    if not is_plain:
-        raise InputError(
-            f"expected a tar that is not compressed, received {path}: fetch or unpack it again"
-        )
-    listing = open_listing(path)
-    files = listing.contents
-    assert isinstance(files, TarFiles)
+    if not is_plain:  # said before a pass through all of a compressed one
+        raise _not_plain(path)
+    return open_listing(path)
+
+
+def _not_plain(path: Path | RemoteFolder) -> InputError:
+    return InputError(
+        f"expected a tar that is not compressed, received {path}: fetch or unpack it again"
+    )
+
+
+def _read(listing: Listing) -> tuple[TarFiles, list[str], list[Any]]:
+    """The images of a shard, their names, and what is said of the class of each."""
+    path, files = listing.path, listing.contents
+    if not isinstance(files, TarFiles) or files.compression:
+        raise _not_plain(path)
     labels = _labels_in(listing)
     if not labels:
         raise InputError(
@@ -157,8 +169,8 @@ def _read(path: Path) -> tuple[TarFiles, list[str], list[Any]]:
         taken[key] = name
         members.append(member)
         names.append(name)
-        values.append(_label(path, files, listing.files, labels[key]) if key in labels else "")
-    return TarFiles(path, None, files.offsets[members], files.sizes[members]), names, values
+        values.append(_label(files, listing.files, labels[key]) if key in labels else "")
+    return TarFiles(files.path, None, files.offsets[members], files.sizes[members]), names, values
 
 
 def _key(name: str) -> str:
@@ -177,7 +189,7 @@ def _labels_in(listing: Listing) -> dict[str, int]:
     return found
 
 
-def _label(path: Path, files: TarFiles, names: list[str], member: int) -> Any:
+def _label(files: TarFiles, names: list[str], member: int) -> Any:
     content = files.read(member).decode("utf-8", "replace")
     if not names[member].lower().endswith(".json"):
         return content.strip()
@@ -185,7 +197,7 @@ def _label(path: Path, files: TarFiles, names: list[str], member: int) -> Any:
         told = json.loads(content)
     except ValueError:
         raise InputError(
-            f"{path} expects JSON in {names[member]}, received {content[:60]!r}; mend it"
+            f"{files.path} expects JSON in {names[member]}, received {content[:60]!r}; mend it"
         ) from None
     columns = list(told) if isinstance(told, dict) else []
     place = find_column(columns, LABEL_COLUMNS)

@@ -14,6 +14,7 @@ from pipelines.extracting import listing
 from pipelines.extracting.listing import list_images
 from pipelines.machine.image_index import ImageIndex
 from pipelines.setup import Setup
+from tests.pipelines.machine.test_listing_index import damage
 from tests.pipelines.small_runs import photographs
 from tests.transfer.images.test_tar_shards import samples, tar
 from transfer.images import digests
@@ -167,13 +168,7 @@ def test_an_index_that_cannot_be_written_is_none(tmp_path):
 def test_a_damaged_index_is_as_good_as_none(tmp_path_factory, place, bit, cut):
     index = ImageIndex(tmp_path_factory.mktemp("damage") / "x.npz", "content", IDS)
     index.save(TABLE, {"3.jpg": "none"})
-    content = bytearray(index.path.read_bytes())
-    where = int(place * len(content))
-    if cut:
-        del content[where:]
-    else:
-        content[where] ^= 1 << bit
-    index.path.write_bytes(content)
+    damage(index.path, place, bit, cut)
     known = index.load()
     if known:
         np.testing.assert_array_equal(known[0], TABLE)

@@ -39,6 +39,17 @@ def long_ago(path, seconds=10_000):
     os.utime(path, (then, then))
 
 
+def damage(path, place, bit, cut):
+    """Cuts a file off at a place, or flips a bit there."""
+    content = bytearray(path.read_bytes())
+    where = int(place * len(content))
+    if cut:
+        del content[where:]
+    else:
+        content[where] ^= 1 << bit
+    path.write_bytes(content)
+
+
 @pytest.fixture(autouse=True)
 def all_are_settled(monkeypatch):
     """A change of times is a change of the inode as well, which is always of now."""
@@ -136,13 +147,7 @@ def test_a_damaged_index_is_as_good_as_none(tmp_path_factory, place, bit, cut):
     path = packed(photographs(folder / "photos", count=2))
     index = ListingIndex(folder / "index.npz")
     whole = index(path)
-    content = bytearray(index.path.read_bytes())
-    where = int(place * len(content))
-    if cut:
-        del content[where:]
-    else:
-        content[where] ^= 1 << bit
-    index.path.write_bytes(content)
+    damage(index.path, place, bit, cut)
     again = index(path)
     assert again.files == whole.files
     assert again.folders == whole.folders

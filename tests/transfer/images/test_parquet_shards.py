@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.transfer.images.test_sources import number_in, picture, refused
+from tests.transfer.images.test_sources import (
+    check_rows_alone,
+    number_in,
+    numbers_of,
+    picture,
+    refused,
+)
 from transfer.images.decoding import BadImage
 from transfer.images.digests import image_digests
 from transfer.images.sources import DataOptions, digest, load, load_as_given
@@ -48,10 +54,6 @@ def folder(tmp_path):
     return DataOptions(str(tmp_path / "x"), **NONE)
 
 
-def numbers_of(images):
-    return [number_in(image) for _, image in images.stream()]
-
-
 def test_rows_are_in_order_of_files_with_classes_of_the_metadata(folder):
     images = load(folder)
     assert images.ids[0] == "train/0000000"
@@ -64,11 +66,7 @@ def test_rows_are_in_order_of_files_with_classes_of_the_metadata(folder):
 
 @pytest.mark.parametrize("rows", [[0], [3], [4, 5], [1, 6, 9], [2, 3, 4, 7, 8]])
 def test_some_rows_are_read_alone(folder, rows):
-    some = load(folder).subset(np.array(rows))
-    assert numbers_of(some) == rows
-    assert number_in(some.read(len(rows) - 1)) == rows[-1]
-    (batch,) = some.batches(16, (3, 4))
-    assert [number_in(image) for image in batch.images] == rows
+    check_rows_alone(load(folder), rows)
 
 
 def test_only_the_row_groups_that_hold_the_rows_are_read(folder, monkeypatch):

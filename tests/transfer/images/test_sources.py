@@ -43,6 +43,19 @@ def number_in(image):
     return int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])
 
 
+def numbers_of(images):
+    return [number_in(image) for _, image in images.stream()]
+
+
+def check_rows_alone(images, rows):
+    """Some rows of a set whose pictures are their row numbers are read alone, in every way."""
+    some = images.subset(np.array(rows))
+    assert numbers_of(some) == rows
+    assert number_in(some.read(len(rows) - 1)) == rows[-1]
+    (batch,) = some.batches(16, (3, 4))
+    assert [number_in(image) for image in batch.images] == rows
+
+
 def tree(*names, folders=()):
     """Files by name; each image holds its place in the list, other files hold text."""
     files = {name: picture(i) if is_image(name) else b"text" for i, name in enumerate(names)}

@@ -5,10 +5,9 @@ import json
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tests.transfer.images.test_sources import number_in, picture, refused
+from tests.transfer.images.test_sources import check_rows_alone, numbers_of, picture, refused
 from transfer.images.digests import image_digests
 from transfer.images.sources import DataOptions, digest, load
 
@@ -44,10 +43,6 @@ def folder(tmp_path):
     return DataOptions(str(tmp_path / "x"), **NONE)
 
 
-def numbers_of(images):
-    return [number_in(image) for _, image in images.stream()]
-
-
 def test_rows_are_in_order_of_files_with_their_labels(folder):
     images = load(folder)
     assert numbers_of(images) == list(range(10))
@@ -60,11 +55,7 @@ def test_rows_are_in_order_of_files_with_their_labels(folder):
 
 @pytest.mark.parametrize("rows", [[0], [4, 5], [1, 6, 9], [2, 3, 4, 7, 8]])
 def test_some_rows_are_read_alone(folder, rows):
-    some = load(folder).subset(np.array(rows))
-    assert numbers_of(some) == rows
-    assert number_in(some.read(len(rows) - 1)) == rows[-1]
-    (batch,) = some.batches(16, (3, 4))
-    assert [number_in(image) for image in batch.images] == rows
+    check_rows_alone(load(folder), rows)
 
 
 def test_one_file_alone_says_the_same(folder):
