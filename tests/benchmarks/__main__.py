@@ -18,7 +18,6 @@ from tests.benchmarks.cost import cost
 from tests.benchmarks.engines import engines
 from tests.benchmarks.extraction import pipeline, storing
 from tests.benchmarks.heads import banks, head_training
-from tests.benchmarks.limit import limit
 from tests.benchmarks.loop import epochs
 from tests.benchmarks.panel import panel, tuned
 from tests.benchmarks.prefix import prefix
@@ -34,7 +33,6 @@ SUBJECTS = {
     "extraction": storing,
     "pipeline": pipeline,
     "engines": engines,
-    "limit": limit,
     "cost": cost,
     "start": start,
     "cold": cold_and_warm,

@@ -1,16 +1,21 @@
-"""The backbone alone, by engine, against Keras's `predict` and what a user would run instead."""
+"""The backbone alone, by engine, against Keras's `predict` and what a user would run instead.
+
+Of each arithmetic also how near it is to a bare matrix product, timed in turn with it.
+"""
 
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tests.benchmarks.limit import NEAR, MatrixProducts
 from tests.benchmarks.timing import seconds, summary
 from transfer.backbones.cuts import TOP
 from transfer.backbones.options import BackboneOptions
@@ -56,10 +61,12 @@ def engines() -> list[dict]:
     """Rows for all cases: random images in memory, in the size that the backbone sees."""
     import_keras()
     with _rivals() as ask:
-        return [row for case in CASES for row in _engines(case, ask)]
+        products = MatrixProducts()
+        return [row for case in CASES for row in _engines(case, ask, products)]
 
 
-def _engines(case: Case, ask: Callable[..., float]) -> list[dict]:
+def _engines(case: Case, ask: Callable[..., float], products: MatrixProducts) -> list[dict]:
+    from transfer.backbones.operations import multiply_adds
     from transfer.extraction.extraction import build_extractor
     from transfer.extraction.keras_engine import KerasEngine
     from transfer.extraction.openvino_engine import OpenVINOEngine, abilities
@@ -81,9 +88,11 @@ def _engines(case: Case, ask: Callable[..., float]) -> list[dict]:
 
     keras, openvino = KerasEngine(body, BATCH), OpenVINOEngine(body)
     int8 = OpenVINOEngine(body, batches[0].images)
+    arithmetics = {"float32": "our OpenVINO engine", "int8": "our int8 engine"}
     half: dict[str, Callable[[], float]] = {}
     if "BF16" in abilities():
         bfloat16 = OpenVINOEngine(body, bfloat16=True)
+        arithmetics["bfloat16"] = "our bfloat16 engine"
         half["our bfloat16 engine"] = lambda: seconds(run(bfloat16))
     ways: dict[str, Callable[[], float]] = {
         "Keras predict": lambda: seconds(lambda: body.predict(whole, batch_size=BATCH, verbose=0)),
@@ -93,26 +102,44 @@ def _engines(case: Case, ask: Callable[..., float]) -> list[dict]:
         "our OpenVINO engine": lambda: seconds(run(openvino)),
         "our int8 engine": lambda: seconds(run(int8)),
         **half,
+        **{f"product in {each}": partial(products.seconds_each, each) for each in arithmetics},
     }
     for way in ways.values():
         way()
     taken = [{name: way() for name, way in ways.items()} for _ in range(REPETITIONS)]
-    for name in ways:
-        speed = case.batches * BATCH / np.median([times[name] for times in taken])
-        print(f"{case.name} @{case.side}, {name}: {speed:.0f} images/s", flush=True)
+    _say(case, taken)
+    operations = multiply_adds(body) * case.batches * BATCH / 1e9
     pairs = [
         ("Keras predict", "our Keras engine"),
         *((one, "our OpenVINO engine") for one in ways if not one.startswith("our")),
         ("our OpenVINO engine", "our int8 engine"),
         *(("our OpenVINO engine", one) for one in half),
     ]
-    return [
+    rows = [
         summary(
             f"{case.name} @{case.side}: {one} / {other}",
             [(times[one], times[other]) for times in taken],
         )
         for one, other in pairs
     ]
+    return rows + [
+        summary(
+            f"{case.name} @{case.side}, {arithmetic}: share of a matrix product's speed",
+            [(times[f"product in {arithmetic}"], times[way] / operations) for times in taken],
+            goal=NEAR,
+        )
+        for arithmetic, way in arithmetics.items()
+    ]
+
+
+def _say(case: Case, taken: Sequence[Mapping[str, float]]) -> None:
+    for name in taken[0]:
+        median = np.median([times[name] for times in taken])
+        if name.startswith("product"):
+            print(f"{name}: {2 / median:.0f} GFLOP/s", flush=True)
+        else:
+            speed = case.batches * BATCH / median
+            print(f"{case.name} @{case.side}, {name}: {speed:.0f} images/s", flush=True)
 
 
 @contextmanager
