@@ -220,11 +220,15 @@ def show(chosen: Chosen) -> None:
     shown = list(choice.judged[:SHOWN])
     if choice.chosen not in shown:
         shown.append(choice.chosen)
-    print_table(
-        f"{choice.tried} linear heads {chosen.plan.in_words(len(choice.images))}",
-        ["sees", "transform", "penalty", "accuracy", "log loss"],
-        [_cells(head) for head in shown],
-    )
+    shown += choice.before
+    columns = ["sees", "transform", "penalty", "accuracy", "log loss"]
+    cells = [_cells(head) for head in shown]
+    if len({head.learned for head in shown}) > 1:
+        columns.insert(3, "fitted to")
+        for row, head in zip(cells, shown, strict=True):
+            row.insert(3, f"{head.learned:,}")
+    title = f"{choice.tried} linear heads {chosen.plan.in_words(len(choice.images))}"
+    print_table(title, columns, cells)
     why = "of the lowest log loss"
     if choice.chosen is not choice.judged[0]:
         why = "the simplest within a standard error of the lowest log loss"
@@ -271,7 +275,7 @@ def new_head(setup: Setup, features: FeatureFile, split: np.ndarray, chosen: Cho
         temperature=choice.temperature,
         out_of_fold=out_of_fold,
     )
-    return replace(new, scores=_scores(setup, features, split, new))
+    return replace(new, scores=_scores(setup, features, split, chosen, new))
 
 
 def _notes(made: Chosen) -> dict[str, Any]:
@@ -293,7 +297,7 @@ def _notes(made: Chosen) -> dict[str, Any]:
         "accuracy_error": standard_error(chosen.hits),
         "loss": chosen.loss,
         "loss_error": standard_error(chosen.losses),
-        "compared": [_compared(head, head is chosen) for head in choice.judged],
+        "compared": [_compared(head, head is chosen) for head in (*choice.judged, *choice.before)],
     }
 
 
@@ -304,6 +308,7 @@ def _compared(head: "Judged", is_chosen: bool) -> dict[str, Any]:
         "sees": head.name,
         "transform": head.transform,
         "penalty": head.penalty,
+        "fitted_to": head.learned,
         "accuracy": head.accuracy,
         "accuracy_error": standard_error(head.hits),
         "loss": head.loss,
@@ -312,10 +317,24 @@ def _compared(head: "Judged", is_chosen: bool) -> dict[str, Any]:
     }
 
 
-def _scores(setup: Setup, features: FeatureFile, split: np.ndarray, new: NewHead) -> "Evaluation":
+def _scores(
+    setup: Setup, features: FeatureFile, split: np.ndarray, made: Chosen, new: NewHead
+) -> "Evaluation":
     """Of the validation images, by the fit to training images; without any, those out of fold."""
     val = np.flatnonzero(split == "val")
     if not len(val):
         return new.scores
-    (samples,) = read_samples(features, [val], new.cuts, setup.memory_budget)
-    return score(new.training or new.model, samples, features.class_names, "val")
+    model = new.training or new.model
+    places = np.flatnonzero(np.isin(made.plan.rows, val))
+    if len(places) == len(val):  # they took part, and so are in memory
+        samples = _samples_of(made.rows, places, model.input_shape[1:])
+    else:
+        (samples,) = read_samples(features, [val], new.cuts, setup.memory_budget)
+    return score(model, samples, features.class_names, "val")
+
+
+def _samples_of(rows: "Rows", images: np.ndarray, shape: tuple[int, ...]) -> Samples:
+    """Some images, in the features of the last cuts that make up a shape."""
+    by_image = rows.features.reshape(len(rows.labels), rows.views, -1)
+    values = by_image[images, :, -math.prod(shape) :].reshape(-1, *shape)
+    return Samples(values, np.repeat(rows.labels[images], rows.views), rows.views)

@@ -123,7 +123,7 @@ def linear_head(place: Place, refit: bool) -> Linear | None:
     calibrated = choice.chosen.logits / choice.temperature  # as the exported head says it
     score = scored(choice.chosen)
     others = [scored(head) for head in choice.judged[:SHOWN]]
-    losses = np.stack([head.losses for head in choice.judged])
+    losses = np.stack([head.losses for head in choice.before or choice.judged])
     return Linear(
         place,
         choice.chosen.in_words(len(chosen.cuts)),

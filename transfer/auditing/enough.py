@@ -9,9 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from transfer.choosing.choice import MOST_SAMPLES
 from transfer.choosing.paths import USUAL, Fitted, best_on_path, probabilities_of
-from transfer.choosing.problems import Problem, Products, in_columns
+from transfer.choosing.problems import MOST_SAMPLES, Problem, Products, in_columns
 from transfer.choosing.rows import Rows
 from transfer.choosing.standardising import standardised
 
@@ -136,7 +135,7 @@ def learning_curve(
     hits = []
     for draw in range(draws):
         places = _places(labels, np.random.default_rng(draw))
-        number = USUAL
+        number: float = USUAL
         for share in shares:
             fitted, judging = fit(rows, places < share, number)
             number = fitted.number
@@ -145,7 +144,7 @@ def learning_curve(
     return Curve(learned * shares, np.stack(hits).reshape(draws, len(shares), -1), now)
 
 
-Fit = Callable[[Rows, np.ndarray, int], tuple[Fitted, np.ndarray]]
+Fit = Callable[[Rows, np.ndarray, float], tuple[Fitted, np.ndarray]]
 """Takes rows, `(images,)` bool which of them may be learned from, and the number of a penalty to
 begin with; returns a fit and the rows that judged it."""
 
@@ -153,14 +152,14 @@ begin with; returns a fit and the rows that judged it."""
 def _of_few(rows: Rows) -> Fit:
     problem = Products(standardised(rows, "none").features, rows.widths).problem(_weights(rows))
 
-    def fit(rows: Rows, learned: np.ndarray, number: int) -> tuple[Fitted, np.ndarray]:
+    def fit(rows: Rows, learned: np.ndarray, number: float) -> tuple[Fitted, np.ndarray]:
         some = replace(rows, final=learned)
         return best_on_path(problem, some, number, TOLERANCE)[0], some.judging
 
     return fit
 
 
-def _of_many(rows: Rows, learned: np.ndarray, number: int) -> tuple[Fitted, np.ndarray]:
+def _of_many(rows: Rows, learned: np.ndarray, number: float) -> tuple[Fitted, np.ndarray]:
     judging = np.flatnonzero(rows.folds == 0)
     images = np.union1d(np.flatnonzero(learned), judging)
     is_judge = rows.folds[images] == 0

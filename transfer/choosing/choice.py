@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from transfer.choosing.candidates import TRANSFORMS, Candidate, candidates_for
 from transfer.choosing.judged import Judged, Member, average, single
+from transfer.choosing.narrowing import (
+    are_many,
+    few_of,
+    finals,
+    fitted_to_all,
+    some_of,
+)
 from transfer.choosing.paths import (
     OF_MANY,
-    PENALTIES,
     ROUGH,
     TOLERANCE,
     USUAL,
-    as_judged,
-    best_around,
+    Fits,
     best_on_path,
     fit_again,
-    fitted_at,
+    of_features,
     probabilities_of,
-    without_features,
 )
-from transfer.choosing.problems import Products, in_columns
+from transfer.choosing.problems import Products
 from transfer.choosing.rows import Rows
 from transfer.choosing.standardising import standardised
 from transfer.choosing.temperature import temperature_of
 from transfer.heads.transforms import Transform
-
-MOST_SAMPLES = 1500
-"""Whose products with one another are decomposed."""
-FEW_SAMPLES = 1000
-"""Of more, so many choose the finalists."""
-FINALISTS = 2
-"""Candidates that are then fitted to all samples."""
 
 Report = Callable[[int, int], None]
 
@@ -65,7 +62,8 @@ class Choice:
 
     Attributes:
         judged: All that were judged on all images, those of the lowest loss first.
-        chosen: One of them.
+        before: Of very many images, what was compared when fitted to some, likewise.
+        chosen: One of those judged.
         tried: How many heads were judged, over candidates and penalties.
         temperature: By which the chosen head's logits are divided in what follows.
         training: The chosen head fitted to the training split.
@@ -75,6 +73,7 @@ class Choice:
     """
 
     judged: tuple[Judged, ...]
+    before: tuple[Judged, ...]
     chosen: Judged
     tried: int
     temperature: float
@@ -102,29 +101,68 @@ def choose(rows: Rows, report: Report = lambda done, of: None, thorough: bool = 
     Raises:
         InputError: If a feature is not finite.
     """
-    usual = candidates_for(len(rows.widths))
-    is_large = len(rows.features) > MOST_SAMPLES
-    # Of many samples only the finalists are judged, the same either way.
-    candidates = candidates_for(len(rows.widths), thorough and not is_large)
-    tolerance = ROUGH if is_large else TOLERANCE
-    members, tried = _contest(_few_of(rows), candidates, tolerance, report)
-    if is_large:
-        members, more = _finals(rows, members)
-        tried += more
-    heads, chosen = _chosen(rows, members, averages=not is_large)
+    # Of many only the finalists are judged, thorough or not.
+    compared = _of_many(rows, report) if are_many(rows) else _of_few(rows, report, thorough)
+    chosen = compared.chosen
+    temperature = temperature_of(chosen.logits, chosen.labels)
+    training, final = _heads(rows, chosen, temperature, compared.fit_ends)
+    return Choice(
+        judged=tuple(compared.judged),
+        before=tuple(compared.before),
+        chosen=chosen,
+        tried=compared.tried,
+        temperature=temperature,
+        training=training,
+        final=final,
+        images=rows.judging,
+        probabilities=probabilities_of(chosen.logits / temperature),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """What was compared: as `Choice`, and how a member is fitted to what the ends learn from."""
+
+    judged: list[Judged]
+    chosen: Judged
+    tried: int
+    fit_ends: Callable[[Member], Fits]
+    before: Sequence[Judged] = ()
+
+
+def _of_few(rows: Rows, report: Report, thorough: bool) -> _Compared:
+    usual, candidates = (candidates_for(len(rows.widths), more) for more in (False, thorough))
+    members, tried = _contest(rows, candidates, TOLERANCE, report)
+    heads, chosen = _chosen(rows, members, averages=True)
     if len(candidates) > len(usual):
         fewer = [member for member in members if member.candidate in usual]
         chosen = min(chosen, _chosen(rows, fewer, averages=True)[1], key=lambda head: head.loss)
-    temperature = temperature_of(chosen.logits, chosen.labels)
-    probabilities = probabilities_of(chosen.logits / temperature)
-    ends = _ends(rows, chosen, temperature)
-    return Choice(tuple(heads), chosen, tried, temperature, *ends, rows.judging, probabilities)
+    return _Compared(heads, chosen, tried, partial(_fit_ends, rows, tolerance=TOLERANCE))
+
+
+def _of_many(rows: Rows, report: Report) -> _Compared:
+    few, some = few_of(rows), some_of(rows)
+    members, tried = _contest(few, candidates_for(len(rows.widths)), ROUGH, report)
+    members, more, number = finals(some, few, members, ROUGH if some is rows else TOLERANCE)
+    heads, chosen = _chosen(some, members, averages=False)
+    tried += more
+    if some is rows:
+        return _Compared(heads, chosen, tried, partial(_fit_ends, rows, tolerance=OF_MANY))
+    left = [head.widest for head in heads if not head.is_surely_worse_than(heads[0])]
+    ends = dict(fitted_to_all(rows, some, member, number) for member in left)
+    judged, chosen = _chosen(rows, list(ends), averages=False)
+    return _Compared(judged, chosen, tried + len(left), lambda member: ends[member], before=heads)
+
+
+def _fit_ends(rows: Rows, member: Member, tolerance: float) -> Fits:
+    """Fits to the training split, and to all that may be learned from."""
+    learning = np.stack([rows.training, rows.final], axis=1)
+    return fit_again(member.problem, rows, member.fitted, learning, tolerance)
 
 
 def _chosen(rows: Rows, members: Sequence[Member], averages: bool) -> tuple[list[Judged], Judged]:
     """All heads that can be made of some members, the best first, and the one to take."""
-    labels = rows.labels[rows.judging]
-    heads = [single(member, len(rows.widths), labels) for member in members]
+    heads = [single(member, rows) for member in members]
     for transform in TRANSFORMS if averages else ():
         alike = [head for head in heads if head.penalty and head.transform == transform]
         if alike and (mean := average(alike)):
@@ -132,15 +170,6 @@ def _chosen(rows: Rows, members: Sequence[Member], averages: bool) -> tuple[list
     heads.sort(key=lambda head: head.loss)
     near = [head for head in heads if head.is_as_good_as(heads[0])]
     return heads, min(near, key=lambda head: head.simplicity)
-
-
-def _few_of(rows: Rows) -> Rows:
-    """The rows, or as many of them as can be compared with one another, judged by folds."""
-    if len(rows.features) <= MOST_SAMPLES:
-        return rows
-    order = np.random.default_rng(0).permutation(len(rows.labels))
-    chosen = order[: FEW_SAMPLES // rows.views]
-    return replace(rows.some(np.sort(chosen)), holdout=False)
 
 
 def _contest(
@@ -170,82 +199,23 @@ def _contest(
     return members, tried
 
 
-def _finals(rows: Rows, members: Sequence[Member]) -> tuple[list[Member], int]:
-    """The best of a contest on some of the rows, on all of them."""
-    best_first = sorted(members, key=lambda member: member.fitted.loss)
-    transform = best_first[0].candidate.transform
-    alike = [member for member in best_first if member.candidate.transform == transform]
-    sampled = alike[:FINALISTS]
-    widest = max(member.candidate.cuts for member in sampled)
-    prepared = standardised(rows, transform, sum(rows.widths[:-widest]))
-
-    def prepare(member: Member) -> Member:
-        of_columns = np.repeat(member.candidate.weights(rows.widths), rows.widths)
-        problem = in_columns(prepared.features, of_columns)
-        number = _number_for(rows, member.fitted.number)
-        start = replace(member.fitted, number=number, weights=without_features(problem, rows))
-        return Member(member.candidate, problem, prepared, start)
-
-    first, *others = [prepare(member) for member in sampled]
-    fitted, tried = best_around(first.problem, rows, first.fitted)
-    finalists = [replace(first, fitted=fitted)]
-    for other in others:  # what is the best penalty of one is about that of the others
-        start = other.fitted.weights
-        (beside,) = fitted_at(other.problem, rows, [fitted.number], start)
-        finalists.append(replace(other, fitted=beside))
-    return finalists, tried + len(others)
-
-
-def _number_for(rows: Rows, number: int) -> int:
-    """Of the penalty where one looks first among all samples, if that of some is the best there.
-
-    Measured on CIFAR-10: what is best grows about as the root of the number of samples.
-    """
-    growth = math.sqrt(len(rows.features) / FEW_SAMPLES)
-    steps = math.log(growth) / math.log(PENALTIES[0] / PENALTIES[1])
-    return max(0, number - round(steps))
-
-
-def _ends(rows: Rows, chosen: Judged, temperature: float) -> tuple[LinearHead, LinearHead]:
-    """The chosen head fitted to the training split, and to all that it may be fitted to."""
-    learning = np.stack([rows.training, rows.final], axis=1)
-    training, final = _fits(rows, chosen, temperature, learning)
-    return training, final
-
-
 def heads_of_folds(rows: Rows, choice: Choice) -> list[LinearHead]:
     """The chosen head as it judged: fitted without the images of each fold, in their order."""
 
-    def judged(member: Member) -> tuple[np.ndarray, np.ndarray]:
-        return as_judged(member.problem, member.fitted)
+    def judged(member: Member) -> Fits:
+        return of_features(member.problem, member.fitted.weights)
 
-    return _heads(rows, choice.chosen, choice.temperature, rows.learning.shape[1], judged)
-
-
-def _fits(rows: Rows, chosen: Judged, temperature: float, learning: np.ndarray) -> list[LinearHead]:
-    """The chosen head fitted to other images: `learning` is `(images, fits)` bool."""
-    tolerance = TOLERANCE if len(rows.features) <= MOST_SAMPLES else OF_MANY
-
-    def fit(member: Member) -> tuple[np.ndarray, np.ndarray]:
-        return fit_again(member.problem, rows, member.fitted, learning, tolerance)
-
-    return _heads(rows, chosen, temperature, learning.shape[1], fit)
+    return _heads(rows, choice.chosen, choice.temperature, judged)
 
 
 def _heads(
-    rows: Rows,
-    chosen: Judged,
-    temperature: float,
-    fits: int,
-    fit: Callable[[Member], tuple[np.ndarray, np.ndarray]],
+    rows: Rows, chosen: Judged, temperature: float, fit: Callable[[Member], Fits]
 ) -> list[LinearHead]:
+    """A head of each of the fits, of an average the average of its members' fits."""
     columns = sum(rows.widths[-chosen.cuts :])
-    kernels = np.zeros((columns, fits, rows.num_classes))
-    biases = np.zeros((fits, rows.num_classes))
-    for share, member in chosen.members:
-        kernel, bias = fit(member)
-        kernels += share / temperature * kernel[-columns:]
-        biases += share / temperature * bias
+    fits = [(share / temperature, *fit(member)) for share, member in chosen.members]
+    kernels = np.sum([factor * kernel[-columns:] for factor, kernel, _ in fits], axis=0)
+    biases = np.sum([factor * bias for factor, _, bias in fits], axis=0)
     treatment, channels = chosen.widest.prepared, rows.channels or columns
     return [
         LinearHead(
@@ -255,5 +225,5 @@ def _heads(
             kernels[:, fit].astype(np.float32),
             biases[fit].astype(np.float32),
         )
-        for fit in range(fits)
+        for fit in range(len(biases))
     ]

@@ -12,6 +12,7 @@ from transfer.choosing.averages import shares_of
 from transfer.choosing.candidates import Candidate
 from transfer.choosing.paths import Fitted, losses_of, probabilities_of
 from transfer.choosing.problems import Problem
+from transfer.choosing.rows import Rows
 from transfer.choosing.standardising import Standardised
 from transfer.heads.transforms import Transform
 from transfer.metrics import standard_error
@@ -37,6 +38,7 @@ class Judged:
         members: What it is made of, each with its share.
         logits: `(judging images, views, classes)`, out of fold.
         labels: `(judging images,)`.
+        learned: Images that each of its fits learned from.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Judged:
     members: tuple[tuple[float, Member], ...]
     logits: np.ndarray
     labels: np.ndarray
+    learned: int
 
     def in_words(self, num_cuts: int) -> str:
         """What it is, with the parts of an average."""
@@ -95,21 +98,27 @@ class Judged:
         """Share of images that are right, 0-1."""
         return float(self.hits.mean())
 
+    def is_surely_worse_than(self, best: Judged) -> bool:
+        """Whether its loss is above another's by more than two standard errors of that."""
+        differences = self.losses - best.losses
+        return bool(differences.mean() > 2 * standard_error(differences))
+
     def is_as_good_as(self, best: Judged) -> bool:
         """Whether its loss is above another's by at most the standard error of the difference."""
         differences = self.losses - best.losses
         return bool(differences.mean() <= standard_error(differences))
 
 
-def single(member: Member, num_cuts: int, labels: np.ndarray) -> Judged:
-    """One candidate."""
+def single(member: Member, rows: Rows) -> Judged:
+    """One candidate, judged on some rows."""
     candidate = member.candidate
     return Judged(
-        candidate.in_words(num_cuts),
+        candidate.in_words(len(rows.widths)),
         candidate.simplicity,
         ((1.0, member),),
         member.fitted.logits,
-        labels,
+        rows.labels[rows.judging],
+        rows.learned,
     )
 
 
@@ -126,6 +135,7 @@ def average(heads: Sequence[Judged]) -> Judged | None:
         tuple((share * own, member) for share, head in chosen for own, member in head.members),
         np.sum([share * head.logits for share, head in chosen], axis=0),
         heads[0].labels,
+        heads[0].learned,
     )
 
 

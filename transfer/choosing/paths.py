@@ -13,7 +13,13 @@ from transfer.heads.descent import CrossEntropy, Descent, in_float32
 from transfer.heads.standardised import blocks
 from transfer.metrics import SMALLEST_PROBABILITY
 
-PENALTIES = tuple((10.0 ** (np.arange(10, -15, -1) / 2)).tolist())
+
+def penalty_at(number: float) -> float:
+    """The penalty of a number, those between two of `PENALTIES` included."""
+    return 10.0 ** ((10 - number) / 2)
+
+
+PENALTIES = tuple(penalty_at(number) for number in range(25))
 """From strong to weak; of kernels of features whose samples have about the length 1."""
 USUAL = PENALTIES.index(1e-2)
 """Where a first path starts."""
@@ -26,6 +32,10 @@ ROUGH = 3e-4
 """And where such a fit only chooses."""
 MOST_WEIGHTS = 2**22
 """That are fitted side by side; the descent remembers them some twenty times."""
+
+Fits = tuple[np.ndarray, np.ndarray]
+"""Kernels `(num_features, fits, classes)` of standardised features and biases `(fits, classes)`,
+float32."""
 
 
 class FoldedCrossEntropy:
@@ -62,13 +72,13 @@ class Fitted:
     """The judged fits of a problem at one penalty.
 
     Attributes:
-        number: Of the penalty, in `PENALTIES`.
+        number: Of the penalty, as `penalty_at` takes it.
         weights: `(coordinates + 1, fits, classes)` float64, intercepts in the last row.
         logits: `(judging images, views, classes)`, each by the fit that has not seen it.
         loss: Mean cross-entropy of the judging images, nats.
     """
 
-    number: int
+    number: float
     weights: np.ndarray
     logits: np.ndarray
     loss: float
@@ -76,11 +86,11 @@ class Fitted:
     @property
     def penalty(self) -> float:
         """On half the squares of the kernel, beside the sum of cross-entropies."""
-        return PENALTIES[self.number]
+        return penalty_at(self.number)
 
 
 def best_on_path(
-    problem: Problem, rows: Rows, start: int, tolerance: float = TOLERANCE
+    problem: Problem, rows: Rows, start: float, tolerance: float = TOLERANCE
 ) -> tuple[Fitted, int]:
     """Walks along the penalties to the lowest loss out of fold.
 
@@ -92,13 +102,13 @@ def best_on_path(
     """
     with _descent(problem, rows, rows.learning, tolerance) as descent:
 
-        def fitted(number: int, start: np.ndarray) -> Fitted:
+        def fitted(number: float, start: np.ndarray) -> Fitted:
             return _fitted(descent, problem, rows, number, start)
 
         return _walk(fitted, start, without_features(problem, rows))
 
 
-def best_around(problem: Problem, rows: Rows, start: Fitted) -> tuple[Fitted, int]:
+def best_around(problem: Problem, rows: Rows, start: Fitted, tolerance: float) -> list[Fitted]:
     """Looks for the lowest loss out of fold at a penalty and its neighbours, and on from there.
 
     They are fitted side by side: of many features, passes over them are what takes the time.
@@ -107,50 +117,92 @@ def best_around(problem: Problem, rows: Rows, start: Fitted) -> tuple[Fitted, in
         problem: Of many samples.
         rows: The images.
         start: At a penalty nearby.
+        tolerance: As `TOLERANCE`.
 
     Returns:
-        The best, and how many penalties were fitted.
+        All that were fitted, from the strongest penalty to the weakest.
     """
     best = start
-    fitted: dict[int, Fitted] = {}
+    fitted: dict[float, Fitted] = {}
     while missing := [number for number in _around(best.number) if number not in fitted]:
-        for each in fitted_at(problem, rows, missing, best.weights):
+        for each in fitted_at(problem, rows, missing, best.weights, tolerance):
             fitted[each.number] = each
         best = min(fitted.values(), key=lambda each: each.loss)
-    return best, len(fitted)
+    return [fitted[number] for number in sorted(fitted)]
 
 
-def _around(number: int) -> range:
-    return range(max(0, number - 1), min(len(PENALTIES), number + 2))
+def _around(number: float) -> list[int]:
+    return sorted({on_grid(number + step) for step in (-1, 0, 1)})
+
+
+def on_grid(number: float) -> int:
+    """The number of the nearest of `PENALTIES`."""
+    return min(max(round(number), 0), len(PENALTIES) - 1)
+
+
+def lowest_number(fitted: Sequence[Fitted]) -> float:
+    """Where the parabola through the lowest loss and its neighbours' is lowest.
+
+    Args:
+        fitted: From the strongest penalty to the weakest, each a number on.
+    """
+    losses = [each.loss for each in fitted]
+    lowest = int(np.argmin(losses))
+    if not 0 < lowest < len(losses) - 1:
+        return fitted[lowest].number
+    stronger, best, weaker = losses[lowest - 1 : lowest + 2]
+    bend = stronger - 2 * best + weaker
+    return fitted[lowest].number + ((stronger - weaker) / 2 / bend if bend else 0)
 
 
 def fitted_at(
-    problem: Problem, rows: Rows, numbers: Sequence[int], start: np.ndarray
+    problem: Problem, rows: Rows, numbers: Sequence[float], start: np.ndarray, tolerance: float
 ) -> list[Fitted]:
-    """Fits at some penalties, side by side as far as memory allows."""
-    at_a_time = max(1, MOST_WEIGHTS // start.size)
-    fitted: list[Fitted] = []
-    for first in range(0, len(numbers), at_a_time):
-        some = numbers[first : first + at_a_time]
-        fitted += _side_by_side(problem, rows, some, start)
-    return fitted
+    """Fits at some penalties, from weights `(coordinates + 1, fits, classes)` nearby."""
+    count, fits = len(numbers), rows.learning.shape[1]
+    penalties = np.repeat([penalty_at(number) for number in numbers], fits)
+    learning, starts = np.tile(rows.learning, count), np.tile(start, (1, count, 1))
+    weights = fit_side_by_side(problem, rows, learning, penalties, starts, tolerance)
+    of_each = np.split(weights, count, axis=1)
+    return [judged(problem, rows, *each) for each in zip(numbers, of_each, strict=True)]
 
 
-def _side_by_side(
-    problem: Problem, rows: Rows, numbers: Sequence[int], start: np.ndarray
-) -> list[Fitted]:
-    count, (fits, classes) = len(numbers), start.shape[1:]
-    penalties = np.repeat([PENALTIES[number] for number in numbers], fits * classes)
-    with _descent(problem, rows, np.tile(rows.learning, count), ROUGH) as descent:
-        flat, _ = descent.fit(penalties, np.tile(start, (1, count, 1)).reshape(len(start), -1))
-    outputs = _outputs(problem, flat, count * fits)
-    of_each = np.split(outputs, count, axis=1)
-    weights = np.split(flat.reshape(len(flat), -1, classes), count, axis=1)
-    return [_judged(rows, *each) for each in zip(numbers, weights, of_each, strict=True)]
+def fit_side_by_side(
+    problem: Problem,
+    rows: Rows,
+    learning: np.ndarray,
+    penalties: np.ndarray,
+    start: np.ndarray,
+    tolerance: float,
+) -> np.ndarray:
+    """Several fits in the same passes over the features, as many as memory allows.
+
+    Args:
+        problem: The candidate's.
+        rows: The images.
+        learning: `(images, fits)` bool.
+        penalties: `(fits,)`.
+        start: `(coordinates + 1, fits, classes)` weights nearby.
+        tolerance: As `TOLERANCE`.
+
+    Returns:
+        Weights, as `start`.
+    """
+    height, fits, classes = start.shape
+    at_a_time = max(1, MOST_WEIGHTS // (height * classes))
+    weights = np.empty_like(start)
+    for first in range(0, fits, at_a_time):
+        some = slice(first, first + at_a_time)
+        with _descent(problem, rows, learning[:, some], tolerance) as descent:
+            of_outputs = np.repeat(penalties[some], classes)
+            flat, _ = descent.fit(of_outputs, start[:, some].reshape(height, -1))
+        weights[:, some] = flat.reshape(height, -1, classes)
+    return weights
 
 
-def _judged(rows: Rows, number: int, weights: np.ndarray, outputs: np.ndarray) -> Fitted:
-    logits = rows.out_of_fold(outputs)
+def judged(problem: Problem, rows: Rows, number: float, weights: np.ndarray) -> Fitted:
+    """What fits of some weights, one a fold, say of the images that they have not seen."""
+    logits = rows.out_of_fold(_outputs(problem, weights))
     loss = losses_of(logits, rows.labels[rows.judging]).mean()
     return Fitted(number, weights, logits, float(loss))
 
@@ -168,11 +220,10 @@ def _descent(problem: Problem, rows: Rows, learning: np.ndarray, tolerance: floa
 
 
 def _fitted(
-    descent: Descent, problem: Problem, rows: Rows, number: int, start: np.ndarray
+    descent: Descent, problem: Problem, rows: Rows, number: float, start: np.ndarray
 ) -> Fitted:
-    flat, _ = descent.fit(PENALTIES[number], start.reshape(len(start), -1))
-    outputs = _outputs(problem, flat, start.shape[1])
-    return _judged(rows, number, flat.reshape(start.shape), outputs)
+    flat, _ = descent.fit(penalty_at(number), start.reshape(len(start), -1))
+    return judged(problem, rows, number, flat.reshape(start.shape))
 
 
 def fit_again(
@@ -181,7 +232,7 @@ def fit_again(
     fitted: Fitted,
     learning: np.ndarray,
     tolerance: float = TOLERANCE,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Fits:
     """Fits to other images at a penalty that was found.
 
     Args:
@@ -190,31 +241,24 @@ def fit_again(
         fitted: What was judged.
         learning: `(images, fits)` bool.
         tolerance: As `TOLERANCE`.
-
-    Returns:
-        `(num_features, fits, classes)` kernels for standardised features and `(fits, classes)`
-        biases, float32.
     """
     fits = learning.shape[1]
     start = np.repeat(fitted.weights.mean(1, keepdims=True), fits, axis=1)
-    with _descent(problem, rows, learning, tolerance) as descent:
-        weights, _ = descent.fit(fitted.penalty, start.reshape(len(start), -1))
-    return _of_features(problem, weights.reshape(start.shape))
+    penalties = np.full(fits, fitted.penalty)
+    return of_features(
+        problem, fit_side_by_side(problem, rows, learning, penalties, start, tolerance)
+    )
 
 
-def as_judged(problem: Problem, fitted: Fitted) -> tuple[np.ndarray, np.ndarray]:
-    """The judged fits themselves, one a fold; kernels and biases as those of `fit_again`."""
-    return _of_features(problem, fitted.weights)
-
-
-def _of_features(problem: Problem, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def of_features(problem: Problem, weights: np.ndarray) -> Fits:
+    """Fits in a problem's coordinates, `(coordinates + 1, fits, classes)`, as those of features."""
     shape = weights.shape[1:]
     kernels = problem.kernel(weights[:-1].reshape(len(weights) - 1, -1)).astype(np.float32)
     return kernels.reshape(-1, *shape), weights[-1].astype(np.float32)
 
 
 def _walk(
-    fitted: Callable[[int, np.ndarray], Fitted], start: int, nothing: np.ndarray
+    fitted: Callable[[float, np.ndarray], Fitted], start: float, nothing: np.ndarray
 ) -> tuple[Fitted, int]:
     best, tried = fitted(start, nothing), 1
     for step in (-1, 1):
@@ -239,14 +283,15 @@ def without_features(problem: Problem, rows: Rows) -> np.ndarray:
     return weights
 
 
-def _outputs(problem: Problem, weights: np.ndarray, fits: int) -> np.ndarray:
+def _outputs(problem: Problem, weights: np.ndarray) -> np.ndarray:
     """`(samples, fits, classes)`."""
+    flat = weights.reshape(len(weights), -1)
     scales = 1 if problem.scales is None else problem.scales[:, None]
-    kernel, bias = in_float32(np.vstack([scales * weights[:-1], weights[-1:]]))
-    outputs = np.empty((len(problem.features), weights.shape[1]), np.float32)
+    kernel, bias = in_float32(np.vstack([scales * flat[:-1], flat[-1:]]))
+    outputs = np.empty((len(problem.features), flat.shape[1]), np.float32)
     for block in blocks(*problem.features.shape):
         outputs[block] = problem.features[block] @ kernel + bias
-    return outputs.reshape(len(outputs), fits, -1)
+    return outputs.reshape(len(outputs), *weights.shape[1:])
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:

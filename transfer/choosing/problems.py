@@ -9,6 +9,8 @@ import numpy as np
 
 from transfer.heads.standardised import Spectrum, leading
 
+MOST_SAMPLES = 1500
+"""Whose products with one another are decomposed."""
 NEGLIGIBLE = 1e-7
 """Eigenvalue, as a share of the largest, that is rounding."""
 

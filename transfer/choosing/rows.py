@@ -77,6 +77,11 @@ class Rows:
         may_be_learned = self.training if self.holdout else self.final
         return may_be_learned[:, None] & (self.judge[:, None] != fits)
 
+    @property
+    def learned(self) -> int:
+        """How many images a judged fit learns from, the mean over fits."""
+        return round(float(self.learning.sum(0).mean()))
+
     def targets(self, learning: np.ndarray) -> np.ndarray:
         """Labels for fits that learn from a sample, -1 for those that do not.
 

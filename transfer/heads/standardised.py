@@ -19,7 +19,7 @@ BLOCK_VALUES = 2**22
 
 LEADING = 256
 """Directions that `leading` finds."""
-LEADING_ROWS = 4096
+LEADING_ROWS = 2048
 """Samples in which it looks for them."""
 
 

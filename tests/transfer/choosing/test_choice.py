@@ -5,19 +5,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.special import softmax
-from sklearn.linear_model import LogisticRegressionCV
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tests.transfer.choosing.problems import WIDTHS, rows
-from transfer.choosing import choice
+from transfer.choosing import narrowing
 from transfer.choosing.averages import shares_of
 from transfer.choosing.building import build_linear_head
 from transfer.choosing.choice import choose, heads_of_folds
-from transfer.choosing.paths import losses_of
+from transfer.choosing.paths import PENALTIES, Fitted, losses_of, lowest_number, penalty_at
 from transfer.choosing.temperature import temperature_of, temperature_of_trained
 from transfer.errors import InputError
 from transfer.heads.transforms import transformed
+
+
+def narrow(monkeypatch, most):
+    """Has sets of more samples be large, and very large, if a number for that is given."""
+    few, some = most if isinstance(most, tuple) else (most, most)
+    monkeypatch.setattr(narrowing, "MOST_SAMPLES", few)
+    monkeypatch.setattr(narrowing, "FEW_SAMPLES", few)
+    monkeypatch.setattr(narrowing, "SOME_SAMPLES", some)
+    if isinstance(most, tuple):
+        monkeypatch.setattr(narrowing, "VERY_MANY", few)
 
 
 def outputs(head, features):
@@ -29,11 +39,10 @@ def outputs(head, features):
     return softmax(standard @ head.kernel + head.bias, axis=1)
 
 
-@pytest.mark.parametrize("most", [1500, 100])
+@pytest.mark.parametrize("most", [1500, 100, (40, 30)])
 @pytest.mark.parametrize("views", [1, 2])
 def test_images_that_only_judge_teach_the_final_head_nothing(monkeypatch, most, views):
-    monkeypatch.setattr(choice, "MOST_SAMPLES", most)
-    monkeypatch.setattr(choice, "FEW_SAMPLES", most)
+    narrow(monkeypatch, most)
     training = np.arange(120) % 4 > 0
     kept = {"images": 120, "training": training, "final": training, "holdout": True}
     chosen = choose(rows(**kept, views=views))
@@ -42,10 +51,9 @@ def test_images_that_only_judge_teach_the_final_head_nothing(monkeypatch, most, 
     np.testing.assert_array_equal(chosen.final.kernel, chosen.training.kernel)
 
 
-@pytest.mark.parametrize("most", [1500, 200])
+@pytest.mark.parametrize("most", [1500, 200, (200, 140)])
 def test_it_learns_what_can_be_learned(monkeypatch, most):
-    monkeypatch.setattr(choice, "MOST_SAMPLES", most)
-    monkeypatch.setattr(choice, "FEW_SAMPLES", most)
+    narrow(monkeypatch, most)
     data, fresh = rows(images=300, signal=1.5), rows(images=600, signal=1.5, seed=9)
     chosen = choose(data)
     exact = make_pipeline(StandardScaler(), LogisticRegressionCV(max_iter=1000))
@@ -89,10 +97,9 @@ def test_both_heads_learn_from_what_they_may():
     np.testing.assert_array_equal(same.training.kernel, same.final.kernel)
 
 
-@pytest.mark.parametrize("most", [1500, 100])
+@pytest.mark.parametrize("most", [1500, 100, (40, 30)])
 def test_classes_of_one_image_take_part(monkeypatch, most):
-    monkeypatch.setattr(choice, "MOST_SAMPLES", most)
-    monkeypatch.setattr(choice, "FEW_SAMPLES", most)
+    narrow(monkeypatch, most)
     data = rows(images=120, classes=3)
     labels = data.labels.copy()
     labels[:5] = np.arange(3, 8)
@@ -201,11 +208,10 @@ def test_a_thorough_search_is_never_worse_out_of_fold():
         assert thorough.chosen.loss <= usual.chosen.loss + 1e-9
 
 
-@pytest.mark.parametrize("most", [1500, 100])
+@pytest.mark.parametrize("most", [1500, 100, (40, 30)])
 @pytest.mark.parametrize("holdout", [False, True])
 def test_heads_of_folds_are_those_that_judged(monkeypatch, most, holdout):
-    monkeypatch.setattr(choice, "MOST_SAMPLES", most)
-    monkeypatch.setattr(choice, "FEW_SAMPLES", most)
+    narrow(monkeypatch, most)
     training = np.arange(120) % 4 > 0
     data = rows(images=120, holdout=holdout, training=training)
     chosen = choose(data)
@@ -220,3 +226,46 @@ def test_heads_of_folds_are_those_that_judged(monkeypatch, most, holdout):
         np.testing.assert_allclose(said, chosen.probabilities[judge == number], atol=1e-4)
     if not holdout:
         assert np.abs(heads[0].kernel - heads[1].kernel).max() > 1e-3, "each of other images"
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_of_very_many_some_choose_and_all_are_fitted(monkeypatch, views):
+    narrow(monkeypatch, (100, 120))
+    monkeypatch.setattr(narrowing, "ROUGH", 1e-7)
+    data = rows(images=600, holdout=True, views=views, signal=1.5)
+    chosen = choose(data)
+    of_some = 120 // views
+    assert [head.learned for head in chosen.before] == 2 * [of_some]
+    best = chosen.before[0]
+    left = {head.name for head in chosen.before if not head.is_surely_worse_than(best)}
+    assert {head.name for head in chosen.judged} == left
+    assert {head.learned for head in chosen.judged} == {data.learned}
+    assert data.learned > 3 * of_some
+    assert chosen.chosen in chosen.judged
+    assert len(chosen.images) == len(data.judging)
+    # The heads are what scikit-learn comes to with the penalty that is named.
+    head = chosen.final
+    width = len(head.kernel)
+    standard = transformed(data.features[:, -width:], head.transform) - head.mean
+    candidate = chosen.chosen.widest.candidate
+    weights = np.repeat(candidate.weights(WIDTHS), WIDTHS)[-width:]
+    scaled = standard / np.sqrt(head.variance) * np.sqrt(weights)
+    for mine, mask in ((chosen.training, data.training), (chosen.final, data.final)):
+        learns = np.repeat(mask, views)
+        exact = LogisticRegression(C=1 / chosen.chosen.penalty, tol=1e-10, max_iter=10_000)
+        exact.fit(scaled[learns], np.repeat(data.labels, views)[learns])
+        expected = exact.decision_function(scaled) / chosen.temperature
+        ours = standard / np.sqrt(head.variance) @ mine.kernel + mine.bias
+        np.testing.assert_allclose(softmax(ours, 1), softmax(expected, 1), atol=2e-3)
+
+
+def test_a_parabola_finds_the_lowest_loss_between_penalties():
+    def fitted(number, loss):
+        return Fitted(number, np.empty(0), np.empty(0), loss)
+
+    curve = [fitted(number, (number - 7.3) ** 2 + 1) for number in range(4, 10)]
+    assert lowest_number(curve) == pytest.approx(7.3)
+    assert lowest_number(curve[:3]) == 6, "nothing beyond what was fitted"
+    assert lowest_number([fitted(3, 1.0)]) == 3
+    assert penalty_at(7) == PENALTIES[7]
+    assert PENALTIES[7] > penalty_at(7.3) > PENALTIES[8]

@@ -15,6 +15,7 @@ from transfer.choosing.paths import (
     best_on_path,
     fit_again,
     losses_of,
+    lowest_number,
     probabilities_of,
     without_features,
 )
@@ -84,12 +85,15 @@ def test_all_columns_come_to_what_products_come_to():
 @pytest.mark.parametrize("most", [1, 2**22])
 def test_from_anywhere_around_leads_to_where_a_path_leads(start, most, monkeypatch):
     monkeypatch.setattr(paths, "MOST_WEIGHTS", most)
-    monkeypatch.setattr(paths, "ROUGH", 1e-6)
     data = rows(signal=0.7, images=150)
     problem = problem_of(data)
     expected, _ = best_on_path(problem, data, 2, 1e-6)
     nothing = Fitted(start, without_features(problem, data), np.empty(0), np.nan)
-    found, tried = best_around(problem, data, nothing)
+    around = best_around(problem, data, nothing, 1e-6)
+    found, tried = min(around, key=lambda each: each.loss), len(around)
+    numbers = [each.number for each in around]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    assert abs(lowest_number(around) - found.number) <= 0.5
     assert found.number == expected.number
     assert found.loss == pytest.approx(expected.loss, rel=1e-3)
     assert tried >= 3 + max(0, abs(found.number - start) - 1)
