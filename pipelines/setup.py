@@ -167,7 +167,7 @@ class Setup:
 
     def file_index(self, data: str) -> FileIndex:
         """Digests of files, remembered from run to run; only changed files are read."""
-        return FileIndex(index_path(self.artifacts / "index", data), self.rehash)
+        return FileIndex(self._index_path(data, "files"), self.rehash)
 
     def images(self) -> ImageSet:
         """The images with the splits that are given; what a compressed tar holds is remembered.
@@ -175,13 +175,16 @@ class Setup:
         Raises:
             InputError: As `load_as_given`.
         """
-        path = index_path(self.artifacts / "index", self.data.data).with_suffix(".npz")
+        path = self._index_path(self.data.data, "listing")
         return load_as_given(self.data, ListingIndex(path, self.rehash))
 
     def image_index(self, ids: np.ndarray) -> ImageIndex:
         """Digests of images in an archive, remembered from run to run."""
-        path = index_path(self.artifacts / "index", self.data.data).with_suffix(".images.npz")
+        path = self._index_path(self.data.data, "images")
         return ImageIndex(path, digest(self.data, self.file_index(self.data.data)), ids)
+
+    def _index_path(self, data: str, kind: str) -> Path:
+        return index_path(self.artifacts / "index", data, kind)
 
     def spec(self, left_out: Callable[[Mapping[str, int]], None] = ignore) -> FeatureSpec:
         """What the features are made from; reads the data's and the weights' digests.

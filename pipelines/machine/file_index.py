@@ -1,41 +1,44 @@
 """Digests of files remembered from run to run, so that unchanged files are not read again."""
 
 import hashlib
-import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from time import time_ns
 
-from cache import CacheError
-from cache.durable import whole_file
+import numpy as np
+
+from pipelines.machine.remembered import remember, remembered
 from transfer.images.digests import UNREADABLE, File, file_digests
 from transfer.images.remote import SETTLED, RemoteFile, is_address
 
-_FORMAT = "cached-transfer file index 1"
-_STATE = r"(\d+ -?\d+ -?\d+ \d+|[0-9a-f]{64})"  # of a local file, or of a remote one
-_ENTRY = re.compile(rf"[0-9a-f]{{64}} {_STATE}")  # sha256, then what _status says
+_FORMAT = "cached-transfer file index 2"
+_BETWEEN = "\0"
+"""In no path of a file."""
 
 
-def index_path(folder: Path, data: str) -> Path:
-    """Names the index of a data source.
+def index_path(folder: Path, data: str, kind: str) -> Path:
+    """Names an index of a data source.
 
     Args:
         folder: Where indices lie.
         data: The source as `DataOptions.data` says it.
+        kind: What is remembered, "files" for a `FileIndex`.
 
     Returns:
-        `folder / "photos-1a2b3c4d.json"`: its name for the reader, then hexadecimal digits that
-        stand for its absolute path.
+        `folder / "photos-1a2b3c4d.files.npz"`: its name for the reader, then hexadecimal digits
+        that stand for its absolute path.
     """
     source = data if is_address(data) else str(Path(data).expanduser().absolute())
     name = re.sub(r"[^\w.-]+", "-", source.rstrip("/").rpartition("/")[2])[:40] or "data"
-    return folder / f"{name}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:8]}.json"
+    return folder / f"{name}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:8]}.{kind}.npz"
 
 
 class FileIndex:
-    """A `transfer.images.digests.FileDigests` that remembers the digests in one small JSON file.
+    """A `transfer.images.digests.FileDigests` that remembers the digests in one file.
 
     A file is known by its absolute path or address, and taken for unchanged where its size, mtime,
     ctime and inode are the remembered ones, or what `RemoteFile.state` says. The ctime gives away a
@@ -55,12 +58,16 @@ class FileIndex:
         """Reads the index, if there is one.
 
         Args:
-            path: The index, `.json`; its folder is made when needed.
+            path: The index, `.npz`; its folder is made when needed.
             rehash: Forget what it holds, and read every file at the first call.
         """
         self._path = path
-        self._entries = {} if rehash else _load(path)
+        self._table = _Table() if rehash else _load(path)
         self._is_saved = not rehash
+
+    @cached_property
+    def _entries(self) -> dict[str, str]:
+        return self._table.entries()
 
     def __call__(self, paths: Sequence[File]) -> list[str]:
         """Returns the sha256 of each file, in hexadecimal, or `UNREADABLE`; reads changed files.
@@ -75,6 +82,8 @@ class FileIndex:
             for path, name in zip(paths, names, strict=True)
         ]
         states = [state for state, _ in statuses]
+        if self._is_saved and (known := self._table.digests_of(names, states)) is not None:
+            return known
         entries = [self._entries.get(name, "") for name in names]
         pairs = zip(entries, states, strict=True)
         digests = [entry[:64] if state and entry[65:] == state else "" for entry, state in pairs]
@@ -83,7 +92,8 @@ class FileIndex:
         for i, digest in zip(unknown, file_digests([paths[i] for i in unknown]), strict=True):
             digests[i] = digest
             state, changed = statuses[i]
-            is_kept = state and digest != UNREADABLE and changed <= before_reading - SETTLED
+            is_settled = changed <= before_reading - SETTLED
+            is_kept = state and digest != UNREADABLE and is_settled and _BETWEEN not in names[i]
             entries[i] = f"{digest} {state}" if is_kept else ""
         self._replace(dict(zip(names, entries, strict=True)))
         return digests
@@ -96,8 +106,49 @@ class FileIndex:
         }
         entries = kept | {name: entry for name, entry in asked.items() if entry}
         if entries != self._entries or not self._is_saved:
-            self._entries = entries
-            self._is_saved = _save(self._path, entries)
+            self._entries, self._table = entries, _Table.of(entries)
+            self._is_saved = _save(self._path, self._table)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Paths or addresses of files, what `state_of` says of each, and digests, each as one text.
+
+    Of many files that are unchanged texts are read and compared in a tenth of the time that a
+    dict takes.
+    """
+
+    names: bytes = b""
+    states: bytes = b""
+    digests: bytes = b""
+
+    @classmethod
+    def of(cls, entries: Mapping[str, str]) -> "_Table":
+        """Of entries by name: the digest, a space, and the state."""
+        digests, states = [], []
+        for entry in entries.values():
+            digest, _, state = entry.partition(" ")
+            digests.append(digest)
+            states.append(state)
+        return cls(_joined(entries), _joined(states), _joined(digests))
+
+    def entries(self) -> dict[str, str]:
+        """What `of` takes."""
+        columns = map(_apart, (self.names, self.digests, self.states))
+        return {name: f"{digest} {state}" for name, digest, state in zip(*columns, strict=True)}
+
+    def digests_of(self, names: Sequence[str], states: Sequence[str]) -> list[str] | None:
+        """All digests, if the files and their states are these; else None."""
+        is_same = _joined(names) == self.names and _joined(states) == self.states
+        return _apart(self.digests) if is_same else None
+
+
+def _joined(texts: Iterable[str]) -> bytes:
+    return _BETWEEN.join(texts).encode("utf-8", "surrogateescape")
+
+
+def _apart(joined: bytes) -> list[str]:
+    return joined.decode("utf-8", "surrogateescape").split(_BETWEEN) if joined else []
 
 
 def _absolute(path: File) -> str:
@@ -117,29 +168,14 @@ def state_of(name: str) -> tuple[str, int]:
     return state, max(status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _load(path: Path) -> dict[str, str]:
-    """Returns the entries by absolute path; none where there is no index that we wrote."""
-    try:
-        index = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(index, dict) or index.get("format") != _FORMAT:
-        return {}
-    files = index.get("files")
-    if not isinstance(files, dict):
-        return {}
-    sound = all(isinstance(entry, str) and _ENTRY.fullmatch(entry) for entry in files.values())
-    return files if sound else {}
+def _load(path: Path) -> _Table:
+    _, columns = remembered(path, format=_FORMAT) or ({}, {})
+    if columns.keys() - _Table.__dataclass_fields__.keys():
+        return _Table()
+    return _Table(**{name: column.tobytes() for name, column in columns.items()})
 
 
-def _save(path: Path, entries: dict[str, str]) -> bool:
+def _save(path: Path, table: _Table) -> bool:
     """Writes an index whole; says whether that worked."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            temporary.write_text(
-                json.dumps({"format": _FORMAT, "files": entries}, indent=0), encoding="utf-8"
-            )
-    except (OSError, CacheError):  # a CacheError where the disk is full
-        return False
-    return True
+    columns = {name: np.frombuffer(column, np.uint8) for name, column in vars(table).items()}
+    return remember(path, {"format": _FORMAT}, **columns)

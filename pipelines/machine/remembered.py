@@ -15,13 +15,16 @@ from cache.durable import whole_file
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def remember(path: Path, about: dict[str, Any], **arrays: np.ndarray) -> None:
+def remember(path: Path, about: dict[str, Any], **arrays: np.ndarray) -> bool:
     """Writes a file whole, or, where that cannot be, none.
 
     Args:
         path: Ending in .npz; its folder is made when needed.
         about: Texts, numbers, lists and dicts of such.
         arrays: By any name but "about".
+
+    Returns:
+        Whether that worked.
     """
     table = np.frombuffer(json.dumps(about).encode(), np.uint8)
     try:
@@ -29,7 +32,8 @@ def remember(path: Path, about: dict[str, Any], **arrays: np.ndarray) -> None:
         with whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, about=table, **arrays)  # type: ignore[arg-type]
     except (OSError, CacheError):  # a CacheError where the disk is full
-        return
+        return False
+    return True
 
 
 def remembered(path: Path, **expected: str) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
@@ -45,7 +49,8 @@ def remembered(path: Path, **expected: str) -> tuple[dict[str, Any], dict[str, n
     try:
         with np.load(path) as saved:
             about = json.loads(saved["about"].tobytes())
-            if any(about[name] != value for name, value in expected.items()):
+            is_ours = isinstance(about, dict) and expected.items() <= about.items()
+            if not is_ours:
                 return None
             return about, {name: saved[name] for name in saved.files if name != "about"}
     except _DAMAGE:
