@@ -13,7 +13,7 @@ from transfer.heads.samples import Samples
 
 BATCH = 256
 EPOCHS = 10
-SINGLES = 3
+SINGLES = 1
 """Heads that `Model.fit` trains; their time is scaled to the bank's number."""
 REPETITIONS = 2
 HALVING = {2: 11, 5: 4}

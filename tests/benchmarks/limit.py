@@ -6,7 +6,7 @@ from tests.benchmarks.timing import seconds
 from transfer.extraction.engines import Engine
 from transfer.images.imageset import Batch
 
-BATCH, BATCHES = 64, 8
+BATCH, BATCHES = 64, 2
 CHANNELS, LAYERS, SIDE = 512, 8, 32
 """Of 1x1 convolutions, each a product of a 1,024 x 512 and a 512 x 512 matrix per image."""
 NEAR = 0.8
