@@ -74,7 +74,7 @@ def _samples(
         from transfer.heads.features import StoredFeatures
 
         def read(wanted: np.ndarray) -> np.ndarray:
-            return features.read(wanted, cuts)
+            return features.read(wanted, cuts, threads=1)  # training goes on beside it
 
         values = StoredFeatures(read, rows, shape, views, buffer_bytes=buffer_bytes)
     return Samples(values, np.repeat(features.labels[rows], views), views)

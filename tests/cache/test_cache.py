@@ -132,6 +132,7 @@ def test_any_rows_are_read_in_order(tmp_path_factory, rows, chunk, widths):
     with FeatureFile(path) as file:
         joined = np.concatenate([everything[cut] for cut in shapes], 1)
         np.testing.assert_array_equal(file.read(rows), joined[kept[rows]])
+        np.testing.assert_array_equal(file.read(rows, threads=1), joined[kept[rows]])
         np.testing.assert_array_equal(file.read(rows, ["cut0"]), everything["cut0"][kept[rows]])
 
 

@@ -149,12 +149,12 @@ class StreamedBatches(ShuffledBatches):
             chosen = self.chosen(index)
             start = index * self._batch_size
             slots = self._slots[start : start + len(chosen)]
-            numbers = np.searchsorted(self._ends, np.arange(start, start + len(chosen)), "right")
-            features = np.empty((len(chosen), *self._features.sample_shape), np.float32)
-            for number in np.unique(numbers).tolist():
-                here = numbers == number
-                features[here] = self._buffer(number)[slots[here]]
-            return features, self._targets[chosen]
+            first, last = np.searchsorted(self._ends, [start, start + len(chosen) - 1], "right")
+            of_each = np.split(slots, self._ends[first:last] - start)
+            numbers = range(first, last + 1)
+            picked = [self._buffer(at)[some] for at, some in zip(numbers, of_each, strict=True)]
+            features = picked[0] if len(picked) == 1 else np.concatenate(picked)
+            return features.astype(np.float32, copy=False), self._targets[chosen]
 
     def on_epoch_end(self) -> None:
         """Draws the next epoch's order; drops the buffers and ends the thread."""
