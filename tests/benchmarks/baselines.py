@@ -8,7 +8,7 @@ from tests.benchmarks.timing import seconds, summary
 from transfer.heads import baselines
 from transfer.heads.standardised import StandardisedData, standardise
 
-EVERY = 3
+EVERY = 5
 """Penalty of which scikit-learn fits one, for minutes; the time is scaled to all."""
 
 

@@ -11,7 +11,7 @@ from tests.benchmarks.timing import figure, summary
 
 LIMITS = {1_000: 50, 6_000: 300, 60_000: None}
 """Images of CIFAR-10, and the limit per class and given split that leaves so many."""
-REPETITIONS = 3
+REPETITIONS = 2
 PICTURE = Path("artifacts") / "bench-cost.png"
 
 

@@ -27,7 +27,7 @@ from transfer.choosing.paths import (
     penalty_at,
     without_features,
 )
-from transfer.choosing.problems import MOST_SAMPLES, in_columns
+from transfer.choosing.problems import MOST_SAMPLES, Problem, in_columns
 from transfer.choosing.rows import Rows
 from transfer.choosing.standardising import standardised
 
@@ -99,28 +99,36 @@ def finals(
     return finalists, len(around) + len(others), lowest_number(around)
 
 
-def fitted_to_all(rows: Rows, some: Rows, member: Member, number: float) -> tuple[Member, Fits]:
-    """A finalist, fitted to all rows at one penalty.
+def fitted_to_all(
+    rows: Rows, some: Rows, members: Sequence[Member], number: float
+) -> dict[Member, Fits]:
+    """Finalists, fitted to all rows at one penalty.
 
     Args:
         rows: All; those outside the training split judge.
         some: Those of the finals.
-        member: What was chosen.
+        members: What is left of the finalists.
         number: Of the penalty that is the best for some.
 
     Returns:
-        What judges, and the fits to the training split and to all that may be learned from.
+        What judges, and its fits to the training split and to all that may be learned from.
     """
-    (whole,) = _on(rows, [member])
     number = _number_for(rows, some, number)
-    fits = np.stack([rows.training, rows.final], axis=1)
-    different, places = np.unique(fits, axis=1, return_inverse=True)
-    start = np.repeat(member.fitted.weights.mean(1, keepdims=True), different.shape[1], axis=1)
+    learning = np.stack([rows.training, rows.final], axis=1)
+    different, places = np.unique(learning, axis=1, return_inverse=True)
     penalties = np.full(different.shape[1], penalty_at(number))
-    weights = fit_side_by_side(whole.problem, rows, different, penalties, start, ROUGH)
-    weights = weights[:, places.ravel()]
-    fitted = judged(whole.problem, rows, number, weights[:, :1])
-    return replace(whole, fitted=fitted), of_features(whole.problem, weights)
+
+    def ends(problem: Problem, near: np.ndarray) -> np.ndarray:
+        start = np.repeat(near, different.shape[1], axis=1)
+        weights = fit_side_by_side(problem, rows, different, penalties, start, ROUGH)
+        return weights[:, places.ravel()]
+
+    fitted = {}
+    for whole, member in zip(_on(rows, members), members, strict=True):
+        weights = ends(whole.problem, member.fitted.weights)
+        judges = judged(whole.problem, rows, number, weights[:, :1])
+        fitted[replace(whole, fitted=judges)] = of_features(whole.problem, weights)
+    return fitted
 
 
 def _number_for(rows: Rows, some: Rows, number: float) -> float:
