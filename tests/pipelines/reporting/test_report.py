@@ -195,6 +195,31 @@ def test_what_is_of_an_older_head_is_left_out(reported, place, tmp_path, capsys)
     assert "not yet" in page.all("ol", class_="strip")[0].text
 
 
+@pytest.mark.parametrize(
+    ("fitted_to", "shown"),
+    [((45_000, 5_000), ["45,000", "5,000"]), ((60, 60), []), ((None, None), [])],
+)
+def test_it_says_to_how_many_images_heads_were_fitted_where_that_differs(
+    reported, place, tmp_path, monkeypatch, fitted_to, shown
+):
+    head = {"sees": "top", "transform": "root", "penalty": 0.1, "accuracy": 0.8, "loss": 0.5}
+    errors = {"accuracy_error": 0.01, "loss_error": 0.02}
+    compared = [
+        head | errors | {"chosen": not index} | ({"fitted_to": count} if count else {})
+        for index, count in enumerate(fitted_to)  # an earlier version did not note it
+    ]
+    told = read_head(reported)
+    told["chosen"]["compared"] = compared
+    monkeypatch.setattr("pipelines.reporting.left.read_head", lambda folder: told)
+    page = tmp_path / "page.html"
+    assert main(["report", *options(place, "--output", str(page))]) == 0
+    (table,) = read_page(page).all("div", aria_label="Heads that were compared")
+    assert ("fitted to" in table.text) == bool(shown)
+    cells = [cell.text.strip() for cell in table.all("td")]
+    assert [cell for cell in cells if cell in ("45,000", "5,000", "60")] == shown
+    assert len(table.all("th")) - 2 == len(cells) // 2 + 1, "a heading for each column"
+
+
 def test_images_that_are_gone_are_told(reported, place, tmp_path, capsys):
     shutil.copytree(place / "artifacts", tmp_path / "artifacts", symlinks=True)
     run = tmp_path / "artifacts/runs/run"
