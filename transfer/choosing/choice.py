@@ -131,7 +131,8 @@ class _Compared:
 
 
 def _of_few(rows: Rows, report: Report, thorough: bool) -> _Compared:
-    usual, candidates = (candidates_for(len(rows.widths), more) for more in (False, thorough))
+    usual = candidates_for(len(rows.widths))
+    candidates = candidates_for(len(rows.widths), thorough)
     members, tried = _contest(rows, candidates, TOLERANCE, report)
     heads, chosen = _chosen(rows, members, averages=True)
     if len(candidates) > len(usual):

@@ -302,6 +302,7 @@ def others(place, folder):
         (about.replace(b"index 2", b"index 0"), columns),
         (b"[]", columns),
         (about, {"others": columns["names"]}),
+        (about, {"names": columns["names"], "states": columns["states"]}),
     ):
         np.savez(foreign, about=np.frombuffer(told, np.uint8), **arrays)
         yield foreign.read_bytes()
