@@ -1,9 +1,12 @@
 """What `make bench` keeps, what it calls worse than before, and which subjects it takes."""
 
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.benchmarks.commands import run_stage
 from tests.benchmarks.stored import in_words, read_rows, write_rows
 from tests.benchmarks.timing import figure, summary
 
@@ -52,6 +55,18 @@ def test_a_single_figure_has_no_spread_and_may_miss_its_goal(tmp_path):
     assert in_words(figure("accuracy", 0.9, 0.95), known) == "below its goal"
     assert in_words(figure("accuracy", 0.7, 0.8), known).startswith("below its goal, fell from 0.9")
     assert in_words(figure("unseen", 0.9, 0.8), known) == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is looked up in /proc")
+def test_memory_of_a_command_is_its_own(tmp_path):
+    """Whatever the process that measures has had: to wait4 its children begin with that."""
+    ballast = np.ones(2**28, np.uint8)  # 256 MiB
+    seconds, peak = run_stage("backbones", log=tmp_path / "log")
+    assert 0.01 < peak < 0.2 < (ballast.nbytes + 2**20) / 2**30
+    assert 0 < seconds < 60
+    assert "EfficientNetLite0" in (tmp_path / "log").read_text()
+    with pytest.raises(RuntimeError, match="ended with 2"):
+        run_stage("no-such-stage")
 
 
 def test_subjects_are_named_and_others_refused(capsys):
