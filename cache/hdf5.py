@@ -166,6 +166,23 @@ def texts(dataset: h5py.Dataset) -> np.ndarray:
     return found
 
 
+def encoded_texts(dataset: h5py.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Reads what `add_texts` wrote without an object for each: there may be millions.
+
+    Returns:
+        All of them in UTF-8 one behind the other, `(bytes,)` uint8, and `(rows + 1,)` int64: the
+        byte at which each begins, and the end of the last.
+    """
+    lengths, pieces = [np.zeros(1, np.int64)], [np.empty(0, np.uint8)]
+    for block in _blocks(dataset):
+        padded = dataset[block]
+        letters = padded.view(np.uint8).reshape(len(padded), padded.dtype.itemsize)
+        is_text = letters != 0
+        lengths.append(is_text.sum(1))
+        pieces.append(letters[is_text])
+    return np.concatenate(pieces), np.cumsum(np.concatenate(lengths))
+
+
 def _add_table(
     parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype
 ) -> h5py.Dataset:

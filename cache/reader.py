@@ -146,6 +146,10 @@ class FeatureFile:
         """`(rows,)` str objects."""
         return self._texts("ids")
 
+    def encoded_ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ids as bytes and the places where each begins, see `hdf5.encoded_texts`."""
+        return self._sound("ids", lambda: hdf5.encoded_texts(self._file["ids"]))
+
     @cached_property
     def given_split(self) -> np.ndarray:
         """`(rows,)` of `"train"`, `"val"` and `"test"`, as the source of the images gives them."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -26,7 +27,8 @@ class FeatureWriter:
     Args:
         root: Folder of the store.
         spec: What the features are made from.
-        ids: One per row, in row order, those of bad images included.
+        ids: One per row, in row order, those of bad images included; what is neither list nor tuple
+            is indexed by numpy's rules.
         datasets: Name of each dataset (a cut) and the shape of one row of it.
         donation: What is taken from other entries; by default nothing.
         compression: `"none"` or `"zstd"`; changes bytes on disk, no value.
@@ -51,7 +53,8 @@ class FeatureWriter:
     ) -> None:
         self.spec = spec
         self.path = entry_path(root, spec.key)
-        self.ids = ids
+        # Not more than it must: there may be millions, in something that keeps them smaller.
+        self.ids: Any = np.array(ids, object) if isinstance(ids, list | tuple) else ids
         self.datasets = dict(datasets)
         self._donation = donation or Donation.none(len(ids), tuple(datasets))
         self._compression = hdf5.compression(compression)
@@ -226,7 +229,7 @@ class FeatureWriter:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write_ids(self, file: h5py.File, good: np.ndarray | slice, bad: Mapping[int, str]) -> None:
-        hdf5.add_texts(file, "ids", np.asarray(self.ids, object)[good])
+        hdf5.add_texts(file, "ids", self.ids[good])
         hdf5.add_texts(file, "skipped_ids", [self.ids[row] for row in sorted(bad)])
         hdf5.add_texts(file, "skipped_reasons", [bad[row] for row in sorted(bad)])
 

@@ -77,7 +77,7 @@ def _found(pattern: Path) -> tuple[list[Path], Counter[str]]:
 
 
 def _chosen(folder: Path, files: Iterable[str]) -> tuple[list[Path], Counter[str]]:
-    chosen = choose_images(file.rstrip("/") for file in files)
+    chosen = choose_images([file.rstrip("/") for file in files])
     return sorted(folder / name for name in chosen.images), chosen.left_out
 
 

@@ -98,9 +98,9 @@ def knowledge_of_images(
     )
     of_learned, of_judges = (np.searchsorted(rows, some) for some in (learned, judges[order]))
     return learn(
-        seen.ids[of_learned],
+        np.asarray(seen.ids[of_learned]),
         features[of_learned],
-        seen.ids[of_judges],
+        np.asarray(seen.ids[of_judges]),
         features[of_judges],
         said[order],
     )

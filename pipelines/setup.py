@@ -6,12 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from cache import FORMAT_VERSION, FeatureSpec, entry_path
 from pipelines.machine.file_index import FileIndex, index_path
 from pipelines.machine.image_index import ImageIndex
-from pipelines.machine.listing_index import ListingIndex
+from pipelines.machine.image_table import ImageTable
 from pipelines.machine.parallel import Backend
 from pipelines.run_names import absolute, check_name, check_utf8, default_name
 from transfer.backbones.cuts import cut_patterns
@@ -25,6 +23,7 @@ from transfer.extraction.engines import EngineKind, Precision, check_engine
 from transfer.images.groups import is_csv
 from transfer.images.imageset import ImageSet
 from transfer.images.sources import DataOptions, digest, ignore, load_as_given
+from transfer.images.texts import TextArray
 
 
 @dataclass(frozen=True)
@@ -170,15 +169,15 @@ class Setup:
         return FileIndex(self._index_path(data, "files"), self.rehash)
 
     def images(self) -> ImageSet:
-        """The images with the splits that are given; what a compressed tar holds is remembered.
+        """The images with the splits that are given; what tars hold is remembered.
 
         Raises:
             InputError: As `load_as_given`.
         """
-        path = self._index_path(self.data.data, "listing")
-        return load_as_given(self.data, ListingIndex(path, self.rehash))
+        path = self._index_path(self.data.data, "rows")
+        return load_as_given(self.data, ImageTable(path, self.rehash))
 
-    def image_index(self, ids: np.ndarray) -> ImageIndex:
+    def image_index(self, ids: TextArray) -> ImageIndex:
         """Digests of images in an archive, remembered from run to run."""
         path = self._index_path(self.data.data, "images")
         return ImageIndex(path, digest(self.data, self.file_index(self.data.data)), ids)

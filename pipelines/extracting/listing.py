@@ -36,10 +36,10 @@ def list_images(setup: Setup) -> Listed:
     Raises:
         InputError: If they cannot be used as the options say.
     """
-    data = setup.data
-    images = setup.images()
-    # What cannot be split must not be found out after hours of extraction.
-    carve(images.ids, images.labels, images.class_names, images.split, data)
+    return _digested(setup, setup.images())
+
+
+def _digested(setup: Setup, images: ImageSet) -> Listed:
     digests, reasons = _digests(setup, images)
     bad = tuple(BadImage(id, reasons[id]) for id in images.ids if id in reasons)
     return Listed(images, digests, bad)
@@ -70,6 +70,7 @@ def _digests(setup: Setup, images: ImageSet) -> tuple[np.ndarray, dict[str, str]
     digests = image_digests(images, files, look)
     if setup.image_index(images.ids) == index:  # else it changed while it was read
         index.save(digests, bad)
+        return index.load() or (digests, bad)  # from the disk, which processes share
     return digests, bad
 
 
@@ -83,7 +84,10 @@ def list_sound_images(setup: Setup, spec: FeatureSpec) -> Listed:
         InputError: As `list_images`; if images are none, and the options do not set them aside.
     """
     with waiting("listing the images"):
-        listed = list_images(setup)
+        images = setup.images()
+        # What cannot be split must not be found out after hours of extraction.
+        carve(images.ids, images.labels, images.class_names, images.split, setup.data)
+        listed = _digested(setup, images)
     if setup.data.bad_images == "skip" or (setup.feature_path(spec).parent / PARTS).exists():
         return listed
     with waiting("looking at the heads of the images"):

@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipelines.finetuning.judging import Judgement, Trainings
 from pipelines.knowing import knowledge_of_images
 from pipelines.models import FINETUNE_RESULT, FINETUNED, KNOWLEDGE
@@ -52,7 +54,7 @@ def save(
     )
     divide_logits(classifier.get_layer("body").get_layer("head"), chosen.temperature)
     rows = judged.rows
-    said = OutOfFold(images.ids[rows], images.labels[rows], judged.folds, judged.after)
+    said = OutOfFold(np.asarray(images.ids[rows]), images.labels[rows], judged.folds, judged.after)
     members = {
         FINETUNE_RESULT: as_json(result).encode(),
         OUT_OF_FOLD: said.as_npz(result["head_id"]),

@@ -189,9 +189,10 @@ def _rows(
 ) -> "Rows":
     from transfer.choosing.rows import Rows
 
-    groups = groups_in(features.ids, setup.data)
+    ids = features_stage.ids_of(features)
+    groups = groups_in(ids, setup.data)
     folds = assign_folds(
-        features.ids[plan.rows],
+        ids[plan.rows],
         samples.image_labels,
         features.class_names,
         FOLDS,
@@ -260,7 +261,7 @@ def new_head(setup: Setup, features: FeatureFile, split: np.ndarray, chosen: Cho
     has_seen_val = bool(plan.final[~plan.training].any())
     training = build_linear_head(choice.training, shape) if has_seen_val else None
     out_of_fold = OutOfFold(
-        features.ids[plan.rows[choice.images]],
+        np.asarray(features_stage.ids_of(features)[plan.rows[choice.images]]),
         chosen.rows.labels[choice.images],
         chosen.rows.judge[choice.images],
         choice.probabilities,

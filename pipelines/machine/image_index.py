@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.machine.remembered import remember, remembered
+from transfer.images.texts import TextArray
 
 _FORMAT = "cached-transfer images 1"
 
@@ -27,11 +28,11 @@ class ImageIndex:
 
     path: Path
     content: str
-    ids: np.ndarray = field(compare=False)
+    ids: TextArray = field(compare=False)
 
     def load(self) -> tuple[np.ndarray, dict[str, str]] | None:
         """What is remembered: `(rows, 32)` uint8 digests, and reasons by id; None if nothing is."""
-        known = remembered(self.path, format=_FORMAT, state=self._state)
+        known = remembered(self.path, mapped=True, format=_FORMAT, state=self._state)
         return known and (known[1]["digests"], known[0]["bad_heads"])
 
     def save(self, digests: np.ndarray, bad_heads: Mapping[str, str]) -> None:

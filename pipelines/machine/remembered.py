@@ -1,8 +1,10 @@
 """Small files of what only saves time: one that is damaged, or not ours, is as good as none."""
 
 import json
+import struct
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,11 @@ import numpy as np
 from cache import CacheError
 from cache.durable import whole_file
 
+_BLOCK = 1 << 20  # bytes
+_LENGTHS = 26
+"""Bytes of a zip member's head in front of the lengths of its name and of what follows that.
+
+Source: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.7"""
 # RuntimeError is zipfile's where a flipped bit says that the file is encrypted, or of another kind.
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -36,11 +43,14 @@ def remember(path: Path, about: dict[str, Any], **arrays: np.ndarray) -> bool:
     return True
 
 
-def remembered(path: Path, **expected: str) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+def remembered(
+    path: Path, mapped: bool = False, **expected: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
     """Reads what `remember` wrote; checksums tell damage.
 
     Args:
         path: The file.
+        mapped: Leave arrays on disk: processes share what they use of one, and can give it up.
         expected: What `about` must say.
 
     Returns:
@@ -52,6 +62,24 @@ def remembered(path: Path, **expected: str) -> tuple[dict[str, Any], dict[str, n
             is_ours = isinstance(about, dict) and expected.items() <= about.items()
             if not is_ours:
                 return None
-            return about, {name: saved[name] for name in saved.files if name != "about"}
+            names = [name for name in saved.files if name != "about"]
+            column = partial(_mapped, path, saved.zip) if mapped else saved.__getitem__
+            return about, {name: column(name) for name in names}
     except _DAMAGE:
         return None
+
+
+def _mapped(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array of a file where it lies there, for `numpy.savez` compresses nothing."""
+    with archive.open(f"{name}.npy") as member:
+        np.lib.format.read_magic(member)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        of_values = member.tell()
+        while member.read(_BLOCK):  # the checksum is behind the last byte
+            pass
+    if 0 in shape:  # nothing can be mapped
+        return np.empty(shape, dtype)
+    with path.open("rb") as file:
+        file.seek(archive.getinfo(f"{name}.npy").header_offset + _LENGTHS)
+        of_member = file.tell() + sum(struct.unpack("<HH", file.read(4))) + 4
+    return np.memmap(path, dtype, "r", of_member + of_values, shape).view(np.ndarray)

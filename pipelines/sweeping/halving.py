@@ -12,7 +12,7 @@ import numpy as np
 
 from cache import FeatureFile, entry_path
 from cache.errors import CacheError
-from pipelines.features import split_of, val_is_given
+from pipelines.features import ids_of, split_of, val_is_given
 from pipelines.heads.training import TrainingData, read_training_data
 from pipelines.scoring import RankBy, rank
 from pipelines.setup import Setup
@@ -229,10 +229,11 @@ def fold_rows(
     if folds == 1:
         return [(np.flatnonzero(split == "train"), np.flatnonzero(split == "val"))]
     rows = np.flatnonzero(split == "train" if val_is_given(features) else split != "test")
-    groups = groups_in(features.ids, options)
+    ids = ids_of(features)
+    groups = groups_in(ids, options)
     # The same folds for all heads: they differ in nothing else.
     held_out = assign_folds(
-        features.ids[rows],
+        ids[rows],
         features.labels[rows],
         features.class_names,
         folds,

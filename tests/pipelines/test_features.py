@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cache import FeatureFile
 from pipelines.cli import main
+from pipelines.features import ids_of
 from tests.pipelines.small_runs import SMALL, options, photographs, refused
 
 
@@ -29,6 +31,12 @@ def test_features_are_a_file_that_a_person_can_open(trained, place):
         assert file["class_names"].asstr()[...].tolist() == ["cat", "dog"]
         assert set(file["given_split"].asstr()) == {"train"}  # no folders for the others
         assert json.loads(file.attrs["spec"])["backbone"] == "MobileNetV2"
+
+
+def test_ids_in_little_memory_are_the_ids(trained, place):
+    (path,) = (place / "artifacts" / "features").glob("*/features.h5")
+    with FeatureFile(path) as features:
+        assert ids_of(features).tolist() == features.ids.tolist()
 
 
 def test_a_second_run_is_a_hit_without_keras(trained, place):

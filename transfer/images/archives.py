@@ -2,7 +2,7 @@
 
 A compressed tar can only be read from its beginning, so that each look at it costs all of it. What
 one pass can tell, the places, digests and heads of its files, is hence taken in the first, and
-whoever keeps the listing needs no other.
+whoever keeps that needs no other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import threading
 import zipfile
 import zlib
 from array import array
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from transfer.images.decoding import BadImage, check_head
 from transfer.images.file_names import is_image
 from transfer.images.imageset import EncodedFiles
 from transfer.images.remote import RemoteFolder
+from transfer.images.texts import GrowingTexts
 from transfer.images.zip_names import names_of
 
 Compression = Literal["gz", "xz", "bz2"]
@@ -56,19 +57,15 @@ class Listing:
     Attributes:
         path: The folder or archive itself.
         files: POSIX paths below it, without empty and "." components, in the order of storage;
-            a file's place in this list is its member number.
+            a file's place among them is its member number.
         folders: POSIX paths of the folders that are named there, empty ones too.
         contents: Reads the files by member number.
     """
 
     path: Path | RemoteFolder
-    files: list[str]
+    files: Sequence[str]
     folders: list[str]
     contents: EncodedFiles
-
-
-ListingOf = Callable[[Path | RemoteFolder], Listing]
-"""Lists a folder or an archive as `open_listing` does; one that remembers may save a pass."""
 
 
 def kind_of(path: Path | RemoteFolder) -> Kind:
@@ -128,7 +125,7 @@ class FolderFiles:
     """Files below a folder."""
 
     root: Path | RemoteFolder
-    names: list[str]
+    names: Sequence[str]
     sequential: bool = False
 
     def readers(self, members: np.ndarray) -> Generator[Callable[[], bytes], None, None]:
@@ -189,6 +186,17 @@ class TarFiles:
     def sequential(self) -> bool:
         """True for a compressed tar."""
         return self.compression is not None
+
+    def subset(self, members: np.ndarray) -> TarFiles:
+        """Returns some of the files, numbered anew; `(files,)` increasing member numbers."""
+        reasons = [(number, self.bad_heads.get(m)) for number, m in enumerate(members.tolist())]
+        return replace(
+            self,
+            offsets=self.offsets[members],
+            sizes=self.sizes[members],
+            digests=None if self.digests is None else self.digests[members],
+            bad_heads={number: reason for number, reason in reasons if reason},
+        )
 
     def readers(self, members: np.ndarray) -> Generator[Callable[[], bytes], None, None]:
         """See `EncodedFiles`."""
@@ -277,9 +285,8 @@ def _list_zip(path: Path) -> Listing:
 def _list_tar(path: Path, compression: Compression | None) -> Listing:
     folders: list[str] = []
     # There may be millions: nothing is kept of each but its name and two numbers.
-    names: list[str] = []
-    numbers = array("q")
-    looked_at: dict[str, tuple[bytes, str]] = {}
+    names, hashes, numbers = GrowingTexts(), array("q"), array("q")
+    digests, bad_heads = bytearray(), dict[int, str]()
     with (
         _open_tar(path, compression) as stream,
         tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16, tarinfo=_StrictTarInfo) as archive,
@@ -295,24 +302,26 @@ def _list_tar(path: Path, compression: Compression | None) -> Listing:
                     "pack it again with tar --dereference --hard-dereference"
                 )
             elif member.isreg():
+                if compression:
+                    file = cast(IO[bytes], archive.extractfile(member))
+                    digest, reason = _look_at(file.read()) if is_image(name) else (bytes(32), "")
+                    digests += digest
+                    bad_heads |= {len(names): reason} if reason else {}
                 names.append(name)
+                hashes.append(hash(name))
                 numbers.extend((member.offset_data, member.size))
-                if compression and is_image(name):
-                    looked_at[name] = _look_at(cast(IO[bytes], archive.extractfile(member)).read())
         while stream.read(1 << 16):  # the checksum is behind the last byte
             pass
-    places = np.array(numbers, np.int64).reshape(-1, 2)
-    if len(set(names)) < len(names):
-        last = {name: place for place, name in enumerate(names)}
-        kept = sorted(last.values())  # of two with one name the later counts, as in unpacking
-        names, places = [names[place] for place in kept], places[kept]
+    files, places = names.whole(), np.frombuffer(numbers, np.int64).reshape(-1, 2)
     contents = TarFiles(path, compression, places[:, 0], places[:, 1])
     if compression:
-        of_files = [looked_at.get(name, (bytes(32), "")) for name in names]
-        digests = np.frombuffer(b"".join(each for each, _ in of_files), np.uint8).reshape(-1, 32)
-        bad_heads = {number: reason for number, (_, reason) in enumerate(of_files) if reason}
-        contents = replace(contents, digests=digests, bad_heads=bad_heads)
-    return Listing(path, names, folders, contents)
+        of_files = np.frombuffer(digests, np.uint8).reshape(-1, 32)
+        contents = replace(contents, digests=of_files, bad_heads=bad_heads)
+    if len(np.unique(hashes)) < len(files):
+        last = {name: place for place, name in enumerate(files)}
+        kept = np.array(sorted(last.values()))  # of two with one name the later, as in unpacking
+        files, contents = files[kept], contents.subset(kept)
+    return Listing(path, files, folders, contents)
 
 
 def _look_at(content: bytes) -> tuple[bytes, str]:

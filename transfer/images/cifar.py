@@ -17,6 +17,7 @@ from transfer.errors import InputError
 from transfer.images.archives import Listing
 from transfer.images.digests import FileDigests, digest_of_files
 from transfer.images.imageset import ImageSet
+from transfer.images.texts import Texts
 
 _PIXELS = 3 * 32 * 32
 
@@ -141,9 +142,9 @@ def load(listing: Listing, release: Release, prefix: str) -> ImageSet:
         start = stop
     test = len(parts[-1][1])
     train = len(labels) - test
-    ids = [f"train/{i:05}" for i in range(train)] + [f"test/{i:05}" for i in range(test)]
+    counts = {"train": train, "test": test}
     return ImageSet(
-        ids=np.array(ids, object),
+        ids=Texts.of(f"{split}/{i:05}" for split, count in counts.items() for i in range(count)),
         labels=labels,
         class_names=class_names,
         split=np.array(["train"] * train + ["test"] * test, "<U5"),

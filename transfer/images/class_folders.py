@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from unicodedata import normalize
@@ -15,6 +15,7 @@ from transfer.images.digests import FileDigests, digest_of_files, files_in
 from transfer.images.file_names import FORMATS, choose_images, is_hidden, kinds_in_words
 from transfer.images.imageset import ImageSet
 from transfer.images.splits import SPLIT_NAMES
+from transfer.images.texts import Texts
 
 TABLES = (".csv", ".tsv", ".jsonl")
 """Names of files that may say the classes end so."""
@@ -26,14 +27,15 @@ class Tree:
 
     Attributes:
         prefix: The wrapping folders, "" or ending in "/".
-        images: POSIX paths of the images below the prefix, in the order of storage.
+        images: POSIX paths of the images below the prefix, in the order of storage; `Texts` where
+            the listing has such.
         members: `(images,)` int64, their member numbers.
         folders: Paths below the prefix, as tuples of names.
         left_out: How many other files there are, by kind.
     """
 
     prefix: str
-    images: list[str]
+    images: Sequence[str]
     members: np.ndarray
     folders: set[tuple[str, ...]]
     left_out: Mapping[str, int]
@@ -67,9 +69,10 @@ def find_tree(listing: Listing) -> Tree:
     holders = _holders(images)
     root = _root(holders, folders)
     prefix = "".join(f"{part}/" for part in root)
+    below = (name.removeprefix(prefix) for name in images)
     return Tree(
         prefix,
-        [name.removeprefix(prefix) for name in images],
+        Texts.of(below) if isinstance(images, Texts) else list(below),
         chosen.places,
         {path[len(root) :] for path in folders if len(path) > len(root)},
         chosen.left_out,
@@ -130,7 +133,6 @@ def load(listing: Listing) -> ImageSet:
     tree = find_tree(listing)
     where = str(listing.path)
     depth = 2 if _has_splits(tree, where) else 1
-    # There may be millions: nothing is kept of each but its name.
     if stray := [name for name in tree.images if name.count("/") < depth]:
         raise InputError(
             f"{where!r}: {len(stray)} of {len(tree.images)} images lie in no class folder "
@@ -149,9 +151,11 @@ def load(listing: Listing) -> ImageSet:
         _check_training_classes(filled, where)
     class_names = tuple(sorted({_class_name(path[-1]) for path in filled}))
     index = {name: label for label, name in enumerate(class_names)}
-    ids = np.array(tree.images, object)
-    order = np.arange(len(ids)) if listing.contents.sequential else np.argsort(ids, kind="stable")
-    ids = ids[order]
+    ids = Texts.of(tree.images)
+    order = np.arange(len(ids))
+    if not listing.contents.sequential:
+        order = np.argsort(np.asarray(ids), kind="stable")
+        ids = ids[order]
     label_of = {"/".join(path): index[_class_name(path[-1])] for path in filled}
     split_of = {
         path[0]: SPLIT_NAMES[path[0].casefold()] if depth == 2 else "train" for path in filled

@@ -9,6 +9,7 @@ import numpy as np
 
 from transfer.errors import InputError
 from transfer.images.imageset import ImageSet
+from transfer.images.texts import Texts
 
 
 def load() -> ImageSet:
@@ -21,7 +22,7 @@ def load() -> ImageSet:
     levels = np.rint(table[:, :-1].reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
     rows = len(levels)
     return ImageSet(
-        ids=np.array([f"digits/{row:04}" for row in range(rows)], object),
+        ids=Texts.of(f"digits/{row:04}" for row in range(rows)),
         labels=table[:, -1].astype(np.int64),
         class_names=tuple(str(name) for name in range(10)),
         split=np.full(rows, "train", "<U5"),

@@ -3,12 +3,13 @@
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
 
+from transfer.images.texts import Texts
 from transfer.names import shown
 
 SUFFIXES = (
@@ -36,31 +37,31 @@ class ChosenFiles:
     """Files, told apart by their names.
 
     Attributes:
-        images: Paths of the images, in the order of the files.
+        images: Paths of the images, in the order of the files; `Texts` where the files are.
         places: `(images,)` int64: the place of each among the files.
         left_out: How many files of each kind are left out: others by suffix, and hidden files
             that look like images.
     """
 
-    images: list[str]
+    images: Sequence[str]
     places: np.ndarray
     left_out: Counter[str]
 
 
-def choose_images(paths: Iterable[str]) -> ChosenFiles:
+def choose_images(paths: Sequence[str]) -> ChosenFiles:
     """Tells images from other files; POSIX paths below the folder in question."""
-    images: list[str] = []
-    places = array("q")  # there may be millions
+    found = array("q")  # there may be millions
     left_out: Counter[str] = Counter()
     for place, path in enumerate(paths):
         if is_hidden(path):
             left_out[_HIDDEN_KIND] += is_image(path)
         elif is_image(path):
-            images.append(path)
-            places.append(place)
+            found.append(place)
         else:
             left_out[PurePosixPath(path).suffix.lower() or _BARE_KIND] += 1
-    return ChosenFiles(images, np.array(places, np.int64), +left_out)
+    places = np.array(found, np.int64)
+    images = paths[places] if isinstance(paths, Texts) else [paths[place] for place in found]
+    return ChosenFiles(images, places, +left_out)
 
 
 def is_image(path: str) -> bool:

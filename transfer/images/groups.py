@@ -9,9 +9,10 @@ import numpy as np
 
 from transfer.errors import InputError
 from transfer.images.tables import IMAGE_COLUMNS, find_column, match_names, read_table
+from transfer.images.texts import TextArray
 
 
-def groups_of(ids: np.ndarray, option: str | None, part: bool = False) -> np.ndarray | None:
+def groups_of(ids: TextArray, option: str | None, part: bool = False) -> np.ndarray | None:
     r"""Finds the group of each image.
 
     Args:
@@ -51,7 +52,7 @@ def fingerprint(option: str | None) -> str | None:
     return f"a .csv file of sha256 {hashlib.sha256(_read(option)).hexdigest()[:16]}"
 
 
-def _matched(ids: np.ndarray, expression: str) -> list[str]:
+def _matched(ids: TextArray, expression: str) -> list[str]:
     try:
         search = re.compile(expression).search
     except re.error as error:
@@ -74,7 +75,7 @@ def _matched(ids: np.ndarray, expression: str) -> list[str]:
     return groups
 
 
-def _listed(ids: np.ndarray, path: str, part: bool) -> list[str]:
+def _listed(ids: TextArray, path: str, part: bool) -> list[str]:
     listed, others = _mapping(_lines(path, ids), ids, path)
     if missing := [id for id in ids if id not in listed]:
         raise InputError(
@@ -93,7 +94,7 @@ Line = tuple[int, str, str]
 """Number in the file, image as it is called there, group."""
 
 
-def _lines(path: str, ids: np.ndarray) -> list[Line]:
+def _lines(path: str, ids: TextArray) -> list[Line]:
     _read(path)  # says what else --group takes where there is no such file
     header, rows, numbers = read_table(Path(path))
     place = find_column(header, IMAGE_COLUMNS)
@@ -110,7 +111,7 @@ def _lines(path: str, ids: np.ndarray) -> list[Line]:
 
 
 def _mapping(
-    lines: Sequence[Line], ids: np.ndarray, path: str
+    lines: Sequence[Line], ids: TextArray, path: str
 ) -> tuple[Mapping[str, str], Sequence[str]]:
     """The group of each image that is listed, and what else is."""
     names = [name for _, name, _ in lines]

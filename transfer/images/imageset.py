@@ -23,6 +23,7 @@ from transfer.images.decoding import (
     decoded_size,
     resize,
 )
+from transfer.images.texts import TextArray
 from transfer.machine.processors import processors
 
 _THREADS = min(8, processors())
@@ -74,7 +75,7 @@ class ImageSet:
     """Ordered, labelled rows of images.
 
     Attributes:
-        ids: `(rows,)` object array of unique str.
+        ids: `(rows,)` unique str.
         labels: `(rows,)` int64 indices into `class_names`.
         class_names: Names of the classes.
         split: `(rows,)` array of "train", "val" or "test".
@@ -85,7 +86,7 @@ class ImageSet:
             files", as `file_names.kinds_in_words` takes them.
     """
 
-    ids: np.ndarray
+    ids: TextArray
     labels: np.ndarray
     class_names: tuple[str, ...]
     split: np.ndarray

@@ -28,6 +28,7 @@ from transfer.images.tables import (
     match_names,
     read_table,
 )
+from transfer.images.texts import Texts
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 """Names of tables end so, in any case."""
@@ -143,7 +144,7 @@ def load(manifest: Manifest, root: Path | RemoteFolder, is_part: bool) -> ImageS
     class_names = tuple(sorted(set(manifest.labels)))
     index = {name: label for label, name in enumerate(class_names)}
     return ImageSet(
-        ids=np.array(manifest.ids, object),
+        ids=Texts.of(manifest.ids),
         labels=np.array([index[name] for name in manifest.labels], np.int64),
         class_names=class_names,
         split=np.array(manifest.splits, "<U5"),

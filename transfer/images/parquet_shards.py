@@ -23,6 +23,7 @@ from transfer.images.imageset import ImageSet
 from transfer.images.parquet import open_parquet
 from transfer.images.shards import classes_of, files_named, hold_shards, splits_named
 from transfer.images.tables import LABEL_COLUMNS, find_column
+from transfer.images.texts import GrowingTexts, Texts
 
 _IMAGE_COLUMNS = ("image", "img")
 _ROWS = 64  # that are decoded at a time
@@ -202,18 +203,18 @@ def _label_column(names: Sequence[str], features: dict[str, Any]) -> str | None:
     return next((n for n in names if features.get(n, {}).get("_type") == "ClassLabel"), None)
 
 
-def _ids(splits: np.ndarray, paths: Sequence[str | None]) -> np.ndarray:
+def _ids(splits: np.ndarray, paths: Sequence[str | None]) -> Texts:
     named = [
         f"{split}/{(path or '').lstrip('/')}" for split, path in zip(splits, paths, strict=True)
     ]
     if all(paths) and len(set(named)) == len(named):
-        return np.array(named, object)
+        return Texts.of(named)
     counts = dict.fromkeys(splits.tolist(), 0)
-    numbered = []
+    numbered = GrowingTexts()
     for split in splits.tolist():
         numbered.append(f"{split}/{counts[split]:07}")
         counts[split] += 1
-    return np.array(numbered, object)
+    return numbered.whole()
 
 
 def _batches(path: Path, file: Any, groups: list[int], column: str) -> Iterator[Any]:

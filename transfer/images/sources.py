@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from transfer.images import (
     splits,
     tar_shards,
 )
-from transfer.images.archives import Listing, ListingOf
+from transfer.images.archives import Listing
 from transfer.images.cifar_downloads import DOWNLOADS, keras_copy
 from transfer.images.decoding import Decoding
 from transfer.images.digests import FileDigests, file_digests, required_digest
@@ -32,6 +32,7 @@ from transfer.images.imageset import ImageSet
 from transfer.images.manifests import Manifest
 from transfer.images.parquet_shards import ParquetShards
 from transfer.images.remote import RemoteFolder, is_address, list_folder, local_copy
+from transfer.images.texts import TextArray, Texts
 
 _ARCHIVE_SUFFIXES = (
     *(f".tar.{compression}" for compression in ("gz", "xz", "bz2")),
@@ -79,25 +80,35 @@ class DataOptions:
         return Decoding(self.window, self.page)
 
 
-def load(options: DataOptions, listing_of: ListingOf = archives.open_listing) -> ImageSet:
+Remembering = Callable[[Sequence[Path], Callable[[], ImageSet]], ImageSet]
+"""Returns what the function does, which needs a pass through some files; or what it returned when
+they were the same."""
+
+
+def open_anew(files: Sequence[Path], opened: Callable[[], ImageSet]) -> ImageSet:
+    """Remembers nothing."""
+    return opened()
+
+
+def load(options: DataOptions, remembering: Remembering = open_anew) -> ImageSet:
     """Opens the images; encoded ones are listed, not yet read.
 
     Rows are in order of id, but in a compressed tar in the order of the archive.
 
     Args:
         options: What to open.
-        listing_of: Lists the folder or archive; one that remembers it may save a pass.
+        remembering: Opens archives and shards.
 
     Raises:
         InputError: One line, if there is nothing usable there, or the options contradict.
     """
-    images = load_as_given(options, listing_of)
+    images = load_as_given(options, remembering)
     split = carve(images.ids, images.labels, images.class_names, images.split, options)
     return replace(images, split=split)
 
 
 def carve(
-    ids: np.ndarray,
+    ids: TextArray,
     labels: np.ndarray,
     class_names: tuple[str, ...],
     given: np.ndarray,
@@ -107,12 +118,12 @@ def carve(
     shares = options.val_fraction, options.test_fraction
     groups = groups_in(ids, options)
     if seed := options.split_seed:  # other names have other hashes
-        ids = np.array([f"{seed}\0{id}" for id in ids], object)
+        ids = Texts.of(f"{seed}\0{id}" for id in ids)
         groups = None if groups is None else np.array([f"{seed}\0{one}" for one in groups], object)
     return splits.assign(ids, labels, class_names, given, *shares, groups)
 
 
-def groups_in(ids: np.ndarray, options: DataOptions) -> np.ndarray | None:
+def groups_in(ids: TextArray, options: DataOptions) -> np.ndarray | None:
     """The group of each image as the options say, `(rows,)` str; None without any.
 
     Raises:
@@ -141,12 +152,12 @@ def how_split(options: DataOptions) -> dict[str, Any]:
     }
 
 
-def load_as_given(options: DataOptions, listing_of: ListingOf = archives.open_listing) -> ImageSet:
+def load_as_given(options: DataOptions, remembering: Remembering = open_anew) -> ImageSet:
     """Opens the images with the splits that are given, and no others carved out of them.
 
     Args:
         options: What to open.
-        listing_of: As in `load`.
+        remembering: As in `load`.
 
     Raises:
         InputError: As `load`.
@@ -155,7 +166,9 @@ def load_as_given(options: DataOptions, listing_of: ListingOf = archives.open_li
     if options.limit_per_class is not None and options.limit_per_class < 1:
         raise InputError(f"limit_per_class must be at least 1, received {options.limit_per_class}")
     decoding = options.decoding
-    images = replace(_found(options, ignore, listing_of).load(), decoding=decoding)
+    found = _found(options)
+    images = remembering(found.files, found.load) if found.files else found.load()
+    images = replace(images, decoding=decoding)
     if len(images.class_names) < 2:
         raise InputError(
             f"{options.data!r} has only one class ({', '.join(map(repr, images.class_names))}), "
@@ -193,7 +206,7 @@ def digest(
     Raises:
         InputError: If there is nothing usable there.
     """
-    return _found(options, left_out, archives.open_listing).digest(digests_of)
+    return _found(options, left_out).digest(digests_of)
 
 
 def is_named(options: DataOptions) -> bool:
@@ -238,13 +251,20 @@ def _check_collision(options: DataOptions) -> None:
 
 
 class _Found(NamedTuple):
-    """What there is behind an option, not yet looked through."""
+    """What there is behind an option, not yet looked through.
+
+    Attributes:
+        load: Opens the images.
+        digest: Digests them, as `digest` does.
+        files: Those that decide what `load` gives and cost it a pass; empty where there are none.
+    """
 
     load: Callable[[], ImageSet]
     digest: Callable[[FileDigests], str]
+    files: Sequence[Path] = ()
 
 
-def _found(options: DataOptions, left_out: LeftOut, listing_of: ListingOf) -> _Found:
+def _found(options: DataOptions, left_out: LeftOut = ignore) -> _Found:
     _check_collision(options)
     if options.data == "digits":
         return _Found(digits.load, partial(required_digest, digits.digits_file()))
@@ -262,12 +282,14 @@ def _found(options: DataOptions, left_out: LeftOut, listing_of: ListingOf) -> _F
         )
     place = _place(options.data)
     if isinstance(place, RemoteFolder) or place.is_dir():
-        return _listed(listing_of(place), left_out)
+        return _listed(archives.open_listing(place), left_out)
     if manifests.is_table(place.name):  # not of paths, but of images
         shards = ParquetShards((place,), (place.name,))
         return _Found(shards.load, shards.digest)
     return _Found(  # an archive's digest does without its listing, which can take a pass
-        lambda: _listed(listing_of(place)).load(), partial(_digest_of_archive, place)
+        lambda: _listed(archives.open_listing(place)).load(),
+        partial(_digest_of_archive, place),
+        (place,),
     )
 
 
@@ -283,8 +305,10 @@ def _listed(listing: Listing, left_out: LeftOut = ignore) -> _Found:
             partial(cifar.load, listing, *found),
             partial(cifar.digest, listing, *found),
         )
-    if shards := parquet_shards.find(listing) or tar_shards.find(listing):
-        return _Found(shards.load, shards.digest)
+    if parquet := parquet_shards.find(listing):
+        return _Found(parquet.load, parquet.digest)
+    if tars := tar_shards.find(listing):
+        return _Found(tars.load, tars.digest, tars.files)
     return _Found(
         partial(class_folders.load, listing), partial(class_folders.digest, listing, left_out)
     )

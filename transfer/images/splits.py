@@ -10,6 +10,7 @@ import numpy as np
 from transfer.errors import InputError
 from transfer.images import whole_groups
 from transfer.images.draws import DRAWS, draw
+from transfer.images.texts import TextArray
 
 SPLIT_NAMES = {
     "train": "train",
@@ -40,7 +41,7 @@ def check_fractions(val_fraction: float, test_fraction: float) -> None:
 
 
 def assign(
-    ids: np.ndarray,
+    ids: TextArray,
     labels: np.ndarray,
     class_names: tuple[str, ...],
     given: np.ndarray,
@@ -89,7 +90,9 @@ def assign(
             ]
         ).T
         if groups is None:
-            ranks = _ranks(ids[free], labels[free], class_names)
+            # Without a copy where nothing is given: there may be millions.
+            some = slice(None) if len(free) == len(ids) else free
+            ranks = _ranks(ids[some], labels[some], class_names)
             ends = np.cumsum(wanted, axis=0)[:, labels[free]]
             sides = np.where(ranks < ends[0], 0, np.where(ranks < ends[1], 1, -1))
         else:
@@ -100,7 +103,7 @@ def assign(
 
 
 def assign_folds(
-    ids: np.ndarray,
+    ids: TextArray,
     labels: np.ndarray,
     class_names: tuple[str, ...],
     num_folds: int,
@@ -169,7 +172,7 @@ def _held_out(name: str, count: int, val_fraction: float, test_fraction: float) 
     return num_test, math.floor(both + dither) - num_test
 
 
-def _ranks(ids: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+def _ranks(ids: TextArray, labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
     """Returns `(rows,)` int64: the place of each row, from 0, in the order of its class."""
     pairs = zip(labels, ids, strict=True)
     draws = (draw(class_names[label], id) for label, id in pairs)

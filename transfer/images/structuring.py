@@ -91,7 +91,7 @@ def plan(source: Path, target: Path, *, labels: Path | None = None) -> Plan:
         raise InputError(f"expected a folder of images, received {source}: no such folder")
     if target.exists() and not target.is_dir():
         raise InputError(f"expected a folder to sort into, received {target}: it is a file")
-    chosen = choose_images(path.name for path in source.iterdir() if path.is_file())
+    chosen = choose_images([path.name for path in source.iterdir() if path.is_file()])
     images = sorted(source / name for name in chosen.images)
     if not images:
         raise InputError(

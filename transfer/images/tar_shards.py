@@ -6,13 +6,14 @@ Source: https://github.com/webdataset/webdataset (the format)
 from __future__ import annotations
 
 import json
+import sys
 import tarfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from transfer.images.imageset import ImageSet
 from transfer.images.remote import RemoteFolder
 from transfer.images.shards import classes_of, files_named, hold_shards, splits_named
 from transfer.images.tables import LABEL_COLUMNS, find_column
+from transfer.images.texts import Texts
 from transfer.machine.processors import processors
 
 _NAMES_OF_CLASSES = ("classnames.txt", "classes.txt")
@@ -53,19 +55,24 @@ class ShardedFiles:
     """Images in several tars, read at random.
 
     Attributes:
-        shards: The images of each.
-        starts: `(shards + 1,)` int64: member number of the first image of each, and of the end.
+        paths: The tars.
+        starts: `(tars + 1,)` int64: member number of the first image of each, and of the end.
+        offsets: `(images,)` int64: where each image's data begins in its tar, in bytes.
+        sizes: `(images,)` int64, in bytes.
     """
 
-    shards: tuple[TarFiles, ...]
+    paths: tuple[Path, ...]
     starts: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
     sequential: bool = False
 
     def readers(self, members: np.ndarray) -> Generator[Callable[[], bytes], None, None]:
         """See `EncodedFiles`."""
         of_shard = np.searchsorted(self.starts, members, "right") - 1
         for shard, member in zip(of_shard.tolist(), members, strict=True):
-            yield partial(self.shards[shard].read, member - self.starts[shard])
+            files = TarFiles(self.paths[shard], None, self.offsets, self.sizes)
+            yield partial(files.read, member)
 
 
 @dataclass(frozen=True)
@@ -84,11 +91,15 @@ class TarShards:
     class_names: Path | None = None
     listing: Listing | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that are read: the tars, and behind them the one of names."""
+        return (*self.paths, *([self.class_names] if self.class_names else []))
+
     def digest(self, digests_of: FileDigests) -> str:
         """Returns the sha256, in hexadecimal, of the files' names with the sha256 of each."""
-        more = [self.class_names] if self.class_names else []
-        names = [*self.names, *(path.name for path in more)]
-        return digest_of_files([*self.paths, *more], names, digests_of)
+        names = [*self.names, *(path.name for path in self.files[len(self.paths) :])]
+        return digest_of_files(self.files, names, digests_of)
 
     def load(self) -> ImageSet:
         """Lists the images in the order of files and of what is in them.
@@ -103,29 +114,40 @@ class TarShards:
         with ThreadPoolExecutor(_THREADS, "shards") as pool:
             listings = [self.listing] if self.listing else pool.map(_listed, self.paths)
             shards = list(pool.map(_read, listings))
-        values = [value for *_, labels in shards for value in labels]
+        values = [value for shard in shards for value in shard.labels]
         class_names, labels = classes_of(
             str(self.paths[0]),
             '(1.cls beside 1.jpg, or "label" in 1.json)',
             _lines(self.class_names) if self.class_names else (),
             values,
         )
-        ids = [
-            f"{shard.removesuffix('.tar')}/{name}"
-            for shard, (_, names, _) in zip(self.names, shards, strict=True)
-            for name in names
-        ]
-        counts = [len(names) for _, names, _ in shards]
+        ids = Texts.of(
+            f"{name.removesuffix('.tar')}/{image}"
+            for name, shard in zip(self.names, shards, strict=True)
+            for image in shard.names
+        )
+        counts = [len(shard.names) for shard in shards]
         return ImageSet(
-            ids=np.array(ids, object),
+            ids=ids,
             labels=labels,
             class_names=class_names,
             split=np.repeat(splits_named(self.names), counts).astype("<U5"),
             source=ShardedFiles(
-                tuple(files for files, *_ in shards), np.concatenate([[0], np.cumsum(counts)])
+                self.paths,
+                np.concatenate([[0], np.cumsum(counts)]),
+                np.concatenate([shard.files.offsets for shard in shards]),
+                np.concatenate([shard.files.sizes for shard in shards]),
             ),
             members=np.arange(len(ids)),
         )
+
+
+class _Shard(NamedTuple):
+    """The images of a tar, their paths in it, and what is said of the class of each."""
+
+    files: TarFiles
+    names: Texts
+    labels: list[Any]
 
 
 def _listed(path: Path) -> Listing:
@@ -144,8 +166,7 @@ def _not_plain(path: Path | RemoteFolder) -> InputError:
     )
 
 
-def _read(listing: Listing) -> tuple[TarFiles, list[str], list[Any]]:
-    """The images of a shard, their names, and what is said of the class of each."""
+def _read(listing: Listing) -> _Shard:
     path, files = listing.path, listing.contents
     if not isinstance(files, TarFiles) or files.compression:
         raise _not_plain(path)
@@ -155,7 +176,7 @@ def _read(listing: Listing) -> tuple[TarFiles, list[str], list[Any]]:
             f"{path} expects 1.cls or 1.json beside 1.jpg, received neither; an archive with one "
             "folder of images per class is given itself, as --data"
         )
-    members, names, values = list[int](), list[str](), list[Any]()
+    members, values = list[int](), list[Any]()
     taken: dict[str, str] = {}
     for member, name in enumerate(listing.files):
         if not is_image(name) or is_hidden(name):
@@ -168,9 +189,9 @@ def _read(listing: Listing) -> tuple[TarFiles, list[str], list[Any]]:
             )
         taken[key] = name
         members.append(member)
-        names.append(name)
         values.append(_label(files, listing.files, labels[key]) if key in labels else "")
-    return TarFiles(files.path, None, files.offsets[members], files.sizes[members]), names, values
+    places = np.array(members, np.int64)
+    return _Shard(files.subset(places), Texts.of(listing.files)[places], values)
 
 
 def _key(name: str) -> str:
@@ -189,10 +210,10 @@ def _labels_in(listing: Listing) -> dict[str, int]:
     return found
 
 
-def _label(files: TarFiles, names: list[str], member: int) -> Any:
+def _label(files: TarFiles, names: Sequence[str], member: int) -> Any:
     content = files.read(member).decode("utf-8", "replace")
     if not names[member].lower().endswith(".json"):
-        return content.strip()
+        return sys.intern(content.strip())  # of millions few are different
     try:
         told = json.loads(content)
     except ValueError:

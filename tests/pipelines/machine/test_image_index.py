@@ -14,7 +14,7 @@ from pipelines.extracting import listing
 from pipelines.extracting.listing import list_images
 from pipelines.machine.image_index import ImageIndex
 from pipelines.setup import Setup
-from tests.pipelines.machine.test_listing_index import damage
+from tests.pipelines.machine.test_image_table import damage
 from tests.pipelines.small_runs import photographs
 from tests.transfer.images.test_tar_shards import samples, tar
 from transfer.images import digests

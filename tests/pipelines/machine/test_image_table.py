@@ -1,6 +1,8 @@
-"""What a compressed tar holds is found in one pass, and remembered as long as it is the same."""
+"""What tars hold is found in one pass, and remembered as long as they are the same."""
 
 import hashlib
+import io
+import mmap
 import os
 import shutil
 import tarfile
@@ -13,20 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.extracting.listing import list_images
-from pipelines.machine import listing_index as listing_module
-from pipelines.machine.listing_index import ListingIndex
+from pipelines.machine import image_table
+from pipelines.machine.image_table import ImageTable
 from pipelines.setup import Setup
 from tests.pipelines.small_runs import photographs
+from tests.transfer.images.test_cifar import cifar10_python
 from transfer.errors import InputError
 from transfer.images import archives
 from transfer.images.digests import image_digests
-from transfer.images.sources import DataOptions
+from transfer.images.sources import DataOptions, load_as_given
 
 KINDS = ("gz", "xz", "bz2")
 
 
 def packed(folder, kind="gz", name="photos"):
-    path = folder.with_name(f"{name}.tar.{kind}")
+    path = folder.with_name(f"{name}.tar.{kind}".rstrip("."))
     with tarfile.open(path, f"w:{kind}") as archive:
         archive.add(folder, "photos")
     long_ago(path)
@@ -53,7 +56,7 @@ def damage(path, place, bit, cut):
 @pytest.fixture(autouse=True)
 def all_are_settled(monkeypatch):
     """A change of times is a change of the inode as well, which is always of now."""
-    monkeypatch.setattr(listing_module, "SETTLED", 0)
+    monkeypatch.setattr(image_table, "SETTLED", 0)
 
 
 @pytest.fixture
@@ -119,8 +122,6 @@ def test_another_content_of_the_same_size_and_time_is_listed_anew(photos):
 
 
 def archives_images(path):
-    from transfer.images.sources import load_as_given
-
     return load_as_given(DataOptions(str(path)))
 
 
@@ -133,7 +134,7 @@ def test_rehash_lists_anew(photos, opened):
 
 
 def test_an_archive_changed_just_now_is_not_remembered(photos, opened, monkeypatch):
-    monkeypatch.setattr(listing_module, "SETTLED", 2_000_000_000)
+    monkeypatch.setattr(image_table, "SETTLED", 2_000_000_000)
     path = packed(photos)
     list_images(setup_of(path))
     list_images(setup_of(path))
@@ -145,15 +146,26 @@ def test_an_archive_changed_just_now_is_not_remembered(photos, opened, monkeypat
 def test_a_damaged_index_is_as_good_as_none(tmp_path_factory, place, bit, cut):
     folder = tmp_path_factory.mktemp("damage")
     path = packed(photographs(folder / "photos", count=2))
-    index = ListingIndex(folder / "index.npz")
-    whole = index(path)
-    damage(index.path, place, bit, cut)
-    again = index(path)
-    assert again.files == whole.files
-    assert again.folders == whole.folders
-    for name in ("offsets", "sizes", "digests"):
-        np.testing.assert_array_equal(getattr(again.contents, name), getattr(whole.contents, name))
-    assert again.contents.bad_heads == whole.contents.bad_heads
+    (folder / "photos" / "cat" / "000.png").write_bytes(b"none")
+    table = ImageTable(folder / "table.npz")
+    options = DataOptions(str(path))
+    whole = load_as_given(options)
+    load_as_given(options, table)
+    damage(table.path, place, bit, cut)
+    assert_same(load_as_given(options, table), whole)
+
+
+def assert_same(images, expected):
+    assert images.class_names == expected.class_names
+    assert images.left_out == expected.left_out
+    assert type(images.source) is type(expected.source)
+    for name in ("ids", "labels", "split", "members"):
+        np.testing.assert_array_equal(getattr(images, name), getattr(expected, name))
+    if isinstance(images.source, np.ndarray):
+        np.testing.assert_array_equal(images.source, expected.source)
+    else:
+        for name, value in vars(expected.source).items():
+            np.testing.assert_equal(getattr(images.source, name), value)
 
 
 def test_an_index_that_cannot_be_written_is_none(photos, opened):
@@ -164,16 +176,98 @@ def test_an_index_that_cannot_be_written_is_none(photos, opened):
     assert opened == [path.name]
 
 
-@pytest.mark.parametrize("name", ["photos", "photos.tar", "photos.zip"])
-def test_what_is_read_in_any_order_is_listed_each_time(photos, name):
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_what_is_listed_in_no_time_is_listed_each_time(photos, kind):
     path = photos
-    if name != "photos":
-        kind = name.rpartition(".")[2]
+    if kind == "zip":
         path = Path(shutil.make_archive(str(photos), kind, photos))
+        long_ago(path)
     setup = setup_of(path)
     list_images(setup)
-    there = {path.name for path in (setup.artifacts / "index").glob("*.npz")}
-    assert all(name.endswith(".images.npz") for name in there)
+    assert not list((setup.artifacts / "index").glob("*.rows.npz"))
+
+
+def tar_of_photographs(photos):
+    (photos / "cat" / "notes.txt").write_text("left out")
+    return packed(photos, "")
+
+
+def add(archive, name, content):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def write_shard(path, images, label):
+    with tarfile.open(path, "w") as archive:
+        for image in images:
+            add(archive, image.name, image.read_bytes())
+            add(archive, f"{image.stem}.cls", label)
+
+
+def shards(photos):
+    folder = photos.with_name("shards")
+    folder.mkdir()
+    (folder / "classes.txt").write_text("cat\ndog\n")
+    write_shard(folder / "train-0.tar", sorted((photos / "cat").iterdir()), b"0")
+    write_shard(folder / "train-1.tar", sorted((photos / "dog").iterdir()), b"1")
+    for path in folder.iterdir():
+        long_ago(path)
+    return folder
+
+
+def cifar_in_a_tar(photos):
+    path = photos.with_name("cifar.tar.gz")
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in cifar10_python().items():
+            add(archive, name, content)
+    long_ago(path)
+    return path
+
+
+REMEMBERED = [tar_of_photographs, shards, cifar_in_a_tar, packed]
+
+
+@pytest.mark.parametrize("made", REMEMBERED)
+def test_what_is_remembered_is_what_a_pass_finds(photos, opened, made):
+    path = made(photos)
+    setup = setup_of(path)
+    found = load_as_given(setup.data)
+    assert_same(setup.images(), found)  # from the table at once
+    opened.clear()
+    known = setup.images()
+    assert_same(known, found)
+    assert opened == []
+    np.testing.assert_array_equal(known.read(len(known) - 1), found.read(len(found) - 1))
+
+
+@pytest.mark.parametrize("made", REMEMBERED)
+def test_what_is_remembered_stays_on_disk(photos, made):
+    known = setup_of(made(photos)).images()
+    columns = [known.labels, known.split, known.members, known.ids.encoded, known.ids.starts]
+    source = known.source
+    columns += [source] if isinstance(source, np.ndarray) else [source.offsets, source.sizes]
+    for column in columns:
+        while not isinstance(column, mmap.mmap):
+            column = column.base if isinstance(column, np.ndarray) else column.obj
+        assert column.closed is False
+
+
+@pytest.mark.parametrize("changed", ["train-1.tar", "classes.txt"])
+def test_one_shard_that_changed_has_all_listed_anew(photos, opened, changed):
+    folder = shards(photos)
+    setup = setup_of(folder)
+    before = setup.images()
+    if changed == "classes.txt":
+        (folder / changed).write_text("cat\nwolf\n")
+    else:
+        write_shard(folder / changed, sorted((photos / "dog").iterdir())[:4], b"1")
+    images = setup.images()
+    assert_same(images, load_as_given(setup.data))
+    if changed == "classes.txt":
+        assert images.class_names == ("cat", "wolf")
+    else:
+        assert len(images) == len(before) - 2
 
 
 def test_errors_are_those_of_the_listing(photos):
