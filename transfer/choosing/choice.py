@@ -149,7 +149,8 @@ def _of_many(rows: Rows, report: Report) -> _Compared:
     tried += more
     if some is rows:
         return _Compared(heads, chosen, tried, partial(_fit_ends, rows, tolerance=OF_MANY))
-    left = [head.widest for head in heads if not head.is_surely_worse_than(heads[0])]
+    # Of one that is a standard error behind, what is lost on average is a twelfth of that.
+    left = [head.widest for head in heads if head.is_as_good_as(heads[0])]
     ends = fitted_to_all(rows, some, left, number)
     judged, chosen = _chosen(rows, list(ends), averages=False)
     return _Compared(judged, chosen, tried + len(left), lambda member: ends[member], before=heads)

@@ -98,11 +98,6 @@ class Judged:
         """Share of images that are right, 0-1."""
         return float(self.hits.mean())
 
-    def is_surely_worse_than(self, best: Judged) -> bool:
-        """Whether its loss is above another's by more than two standard errors of that."""
-        differences = self.losses - best.losses
-        return bool(differences.mean() > 2 * standard_error(differences))
-
     def is_as_good_as(self, best: Judged) -> bool:
         """Whether its loss is above another's by at most the standard error of the difference."""
         differences = self.losses - best.losses

@@ -68,7 +68,7 @@ def some_of(rows: Rows) -> Rows:
     order = np.random.default_rng(1).permutation(len(rows.labels))
     learns = rows.training[order]
     chosen = [kind[: SOME_SAMPLES // rows.views] for kind in (order[learns], order[~learns])]
-    return rows.some(np.sort(np.concatenate(chosen)))
+    return rows.some(np.concatenate([np.sort(kind) for kind in chosen]))  # judges behind
 
 
 def finals(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -208,12 +208,15 @@ def judged(problem: Problem, rows: Rows, number: float, weights: np.ndarray) -> 
 
 
 def _descent(problem: Problem, rows: Rows, learning: np.ndarray, tolerance: float) -> Descent:
-    loss = FoldedCrossEntropy(rows.num_classes)
+    learns = np.flatnonzero(learning.any(1))
+    # Those in front and behind that only judge need no passes over their features.
+    seen = slice(learns[0] * rows.views, (learns[-1] + 1) * rows.views)
+    spectrum = problem.spectrum
     return Descent(
-        problem.features,
-        rows.targets(learning),
-        problem.spectrum,
-        loss,
+        problem.features[seen],
+        rows.targets(learning)[seen],
+        replace(spectrum, eigenvalues=spectrum.eigenvalues * learning.mean()),
+        FoldedCrossEntropy(rows.num_classes),
         tolerance,
         problem.scales,
     )
