@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-_BETWEEN_LOOKS = 0.02
+_BETWEEN_LOOKS = 0.1
 """Seconds."""
 
 

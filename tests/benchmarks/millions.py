@@ -1,0 +1,58 @@
+"""Five million images in one tar, as one machine of a cluster meets them: time and memory."""
+
+import os
+import struct
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+
+from tests.benchmarks.commands import run_stage
+from tests.benchmarks.timing import figure
+
+NUMBER = 5_000_000
+MOST_MEMORY = 1.5
+"""GiB beside the tables of images, which are mapped and can be given up; TensorFlow takes 0.7."""
+TINY = ["--backbone", "MobileNetV2", "--weights", "none", "--alpha", "0.35", "--image-size", "32"]
+TINY += ["--cut", "Conv1_relu", "--pooling", "avg", "--seal", "reference"]
+
+
+def millions() -> list[dict]:
+    """`transfer features` of as many images of 8 x 8 pixels, and the same command again."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "photos.tar")
+        write_tar(data, NUMBER)
+        options = ["--data", str(data), "--artifacts", folder, *TINY]
+        rows = []
+        for which in ("first", "second"):
+            seconds, peak = run_stage("features", *options, log=Path(folder, f"{which}.log"))
+            tables = sum(path.stat().st_size for path in Path(folder, "index").iterdir()) / 2**30
+            print(f"bench: {seconds:.0f} s, {peak:.2f} GiB, {tables:.2f} of tables", flush=True)
+            what = f"{NUMBER:,} images, {which} run: {MOST_MEMORY} GiB beside tables / peak memory"
+            rows.append(figure(what, (MOST_MEMORY + tables) / peak, 1))
+    return rows
+
+
+def write_tar(path: Path, number: int) -> None:
+    """Small images of ten classes, no two alike: each has its number behind what is decoded."""
+    image = _png()
+    with path.open("wb", buffering=1 << 20) as file:
+        for row in range(number):
+            content = image + row.to_bytes(4)
+            member = tarfile.TarInfo(f"class{row % 10}/{row:09}.png")
+            member.size = len(content)
+            file.write(member.tobuf(tarfile.USTAR_FORMAT))
+            file.write(content.ljust(-len(content) // 512 * -512, b"\0"))
+        file.write(bytes(2 * 512))
+    os.utime(path, (0, 0))  # what was written just now would not be remembered
+
+
+def _png() -> bytes:
+    """A grey image of 8 x 8 pixels."""
+    head = struct.pack(">2I5B", 8, 8, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + bytes(range(row, row + 8)) for row in range(8)))
+    chunks = [(b"IHDR", head), (b"IDAT", pixels), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
