@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from time import time_ns
 from typing import Any
@@ -19,6 +20,7 @@ from transfer.images.tar_shards import ShardedFiles
 from transfer.images.texts import Texts
 
 _FORMAT = "cached-transfer rows 1"
+"""Raised where other rows follow from the same files, as the version of the package is."""
 
 
 @dataclass(frozen=True)
@@ -50,23 +52,27 @@ class ImageTable:
         images = opened()
         if not state or max(changed for _, changed in states) > before_reading - SETTLED:
             return images
+        if self.rehash or not (known := self._load(files, state)):  # else another was as quick
+            self._save(images, state)
+            known = self._load(files, state)
         # From the disk: what was collected in memory can go before a backbone needs it.
-        return (self._save(images, state) and self._load(files, state)) or images
+        return known or images
 
-    def _save(self, images: ImageSet, state: str) -> bool:
+    def _save(self, images: ImageSet, state: str) -> None:
         described = _described(images.source)
         if described is None:
-            return False
+            return
         kind, about, places = described
         about |= {
             "format": _FORMAT,
             "state": state,
+            "version": version("cached-transfer"),
             "kind": kind,
             "class_names": images.class_names,
             "left_out": dict(images.left_out),
         }
         ids = Texts.of(images.ids)
-        return remember(
+        remember(
             self.path,
             about,
             encoded=ids.encoded,
@@ -78,7 +84,8 @@ class ImageTable:
         )
 
     def _load(self, files: Sequence[Path], state: str) -> ImageSet | None:
-        known = remembered(self.path, mapped=True, format=_FORMAT, state=state)
+        expected = {"format": _FORMAT, "state": state, "version": version("cached-transfer")}
+        known = remembered(self.path, mapped=True, **expected)
         if not known:
             return None
         about, columns = known
@@ -97,7 +104,8 @@ def _joined(files: Sequence[Path], states: Sequence[str]) -> str:
     """What changes with any of some files, in short; "" where one is not there."""
     if not all(states):
         return ""
-    lines = [f"{said} {file.name}\0" for file, said in zip(files, states, strict=True)]
+    # Names count as well: those of shards and their folders say the splits.
+    lines = [f"{said} {file.absolute()}\0" for file, said in zip(files, states, strict=True)]
     return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
 
 

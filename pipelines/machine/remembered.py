@@ -13,6 +13,9 @@ import numpy as np
 from cache import CacheError
 from cache.durable import whole_file
 
+LEAST_MAPPED = 1 << 24
+"""Bytes of an array: of smaller ones a copy is no burden, and no other process can spoil it. On
+network disks a file that another machine replaces is gone for those that have mapped it."""
 _BLOCK = 1 << 20  # bytes
 _LENGTHS = 26
 """Bytes of a zip member's head in front of the lengths of its name and of what follows that.
@@ -50,7 +53,8 @@ def remembered(
 
     Args:
         path: The file.
-        mapped: Leave arrays on disk: processes share what they use of one, and can give it up.
+        mapped: Leave large arrays on disk: processes share what they use of one, and can give it
+            up.
         expected: What `about` must say.
 
     Returns:
@@ -63,23 +67,25 @@ def remembered(
             if not is_ours:
                 return None
             names = [name for name in saved.files if name != "about"]
-            column = partial(_mapped, path, saved.zip) if mapped else saved.__getitem__
+            column = partial(_mapped, path, saved) if mapped else saved.__getitem__
             return about, {name: column(name) for name in names}
     except _DAMAGE:
         return None
 
 
-def _mapped(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """An array of a file where it lies there, for `numpy.savez` compresses nothing."""
-    with archive.open(f"{name}.npy") as member:
+def _mapped(path: Path, saved: Any, name: str) -> np.ndarray:
+    """An array where it lies in its file, if it is large; `numpy.savez` compresses nothing."""
+    archive: zipfile.ZipFile = saved.zip
+    info = archive.getinfo(f"{name}.npy")
+    if info.file_size < LEAST_MAPPED:
+        return saved[name]
+    with archive.open(info) as member:
         np.lib.format.read_magic(member)
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)
         of_values = member.tell()
         while member.read(_BLOCK):  # the checksum is behind the last byte
             pass
-    if 0 in shape:  # nothing can be mapped
-        return np.empty(shape, dtype)
     with path.open("rb") as file:
-        file.seek(archive.getinfo(f"{name}.npy").header_offset + _LENGTHS)
+        file.seek(info.header_offset + _LENGTHS)
         of_member = file.tell() + sum(struct.unpack("<HH", file.read(4))) + 4
     return np.memmap(path, dtype, "r", of_member + of_values, shape).view(np.ndarray)

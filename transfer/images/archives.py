@@ -189,13 +189,13 @@ class TarFiles:
 
     def subset(self, members: np.ndarray) -> TarFiles:
         """Returns some of the files, numbered anew; `(files,)` increasing member numbers."""
-        reasons = [(number, self.bad_heads.get(m)) for number, m in enumerate(members.tolist())]
+        numbered = enumerate(members.tolist())
         return replace(
             self,
             offsets=self.offsets[members],
             sizes=self.sizes[members],
             digests=None if self.digests is None else self.digests[members],
-            bad_heads={number: reason for number, reason in reasons if reason},
+            bad_heads={new: self.bad_heads[old] for new, old in numbered if old in self.bad_heads},
         )
 
     def readers(self, members: np.ndarray) -> Generator[Callable[[], bytes], None, None]:
@@ -303,10 +303,13 @@ def _list_tar(path: Path, compression: Compression | None) -> Listing:
                 )
             elif member.isreg():
                 if compression:
-                    file = cast(IO[bytes], archive.extractfile(member))
-                    digest, reason = _look_at(file.read()) if is_image(name) else (bytes(32), "")
+                    digest, reason = bytes(32), ""
+                    if is_image(name):
+                        file = cast(IO[bytes], archive.extractfile(member))
+                        digest, reason = _look_at(file.read())
                     digests += digest
-                    bad_heads |= {len(names): reason} if reason else {}
+                    if reason:
+                        bad_heads[len(names)] = reason
                 names.append(name)
                 hashes.append(hash(name))
                 numbers.extend((member.offset_data, member.size))

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.extracting.listing import list_images
-from pipelines.machine import image_table
+from pipelines.machine import image_table, remembered
 from pipelines.machine.image_table import ImageTable
 from pipelines.setup import Setup
 from tests.pipelines.small_runs import photographs
@@ -141,9 +141,17 @@ def test_an_archive_changed_just_now_is_not_remembered(photos, opened, monkeypat
     assert opened == [path.name] * 2
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("least_mapped", [0, 2**24])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
-def test_a_damaged_index_is_as_good_as_none(tmp_path_factory, place, bit, cut):
+def test_a_damaged_index_is_as_good_as_none(
+    tmp_path_factory, monkeypatch, least_mapped, place, bit, cut
+):
+    monkeypatch.setattr(remembered, "LEAST_MAPPED", least_mapped)
     folder = tmp_path_factory.mktemp("damage")
     path = packed(photographs(folder / "photos", count=2))
     (folder / "photos" / "cat" / "000.png").write_bytes(b"none")
@@ -242,7 +250,8 @@ def test_what_is_remembered_is_what_a_pass_finds(photos, opened, made):
 
 
 @pytest.mark.parametrize("made", REMEMBERED)
-def test_what_is_remembered_stays_on_disk(photos, made):
+def test_what_is_remembered_stays_on_disk_where_it_is_large(photos, made, monkeypatch):
+    monkeypatch.setattr(remembered, "LEAST_MAPPED", 0)
     known = setup_of(made(photos)).images()
     columns = [known.labels, known.split, known.members, known.ids.encoded, known.ids.starts]
     source = known.source
@@ -251,6 +260,26 @@ def test_what_is_remembered_stays_on_disk(photos, made):
         while not isinstance(column, mmap.mmap):
             column = column.base if isinstance(column, np.ndarray) else column.obj
         assert column.closed is False
+
+
+def test_a_folder_of_shards_with_another_name_has_another_split(photos):
+    folder = photos.with_name("shards")
+    cats, dogs = (sorted(photos.glob(f"{name}/*.png")) for name in ("cat", "dog"))
+    for name, images, label in (
+        ("train/1", cats[:3], b"cat"),
+        ("train/2", dogs[:3], b"dog"),
+        ("Val/3", dogs[3:], b"dog"),
+    ):
+        path = folder / f"{name}.tar"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_shard(path, images, label)
+        long_ago(path)
+    setup = setup_of(folder)
+    assert set(setup.images().split) == {"train", "val"}
+    (folder / "Val").rename(folder / "Test")  # files, their order and states stay as they are
+    images = setup.images()
+    assert set(images.split) == {"train", "test"}
+    assert_same(images, load_as_given(setup.data))
 
 
 @pytest.mark.parametrize("changed", ["train-1.tar", "classes.txt"])
