@@ -36,6 +36,7 @@ from transfer.heads.options import FitOptions, HeadOptions
 from transfer.heads.samples import Samples
 from transfer.images.sources import DataOptions
 from transfer.images.splits import assign_folds
+from transfer.images.texts import Texts
 
 WIDTH, NUM_CLASSES = 6, 3
 LABELS = np.repeat([0, 1, 2], [26 * 3, 27 * 3, 27 * 3])
@@ -346,8 +347,9 @@ def test_nothing_can_be_restored_of_a_group_that_never_trained(scripted, journal
 
 def rows_of_folds(split, labels, folds, group=None):
     """`fold_rows` of images whose test split is given; ids are numbers."""
+    ids = Texts.of(f"{row:04}" for row in range(len(labels)))
     images = SimpleNamespace(
-        ids=np.array([f"{row:04}" for row in range(len(labels))], object),
+        encoded_ids=lambda: (ids.encoded, ids.starts),
         labels=labels,
         class_names=tuple(f"class {label}" for label in range(labels.max() + 1)),
         given_split=split,
