@@ -309,7 +309,7 @@ def _to_rgb(image: Image.Image, window: str) -> Image.Image:
         levels[values == image.info.get("transparency", -1)] = 255
         return Image.fromarray(levels).convert("RGB")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image).convert("RGB")
