@@ -170,8 +170,6 @@ def state_of(name: str) -> tuple[str, int]:
 
 def _load(path: Path) -> _Table:
     _, columns = remembered(path, format=_FORMAT) or ({}, {})
-    if columns.keys() != _Table.__dataclass_fields__.keys():
-        return _Table()
     return _Table(**{name: column.tobytes() for name, column in columns.items()})
 
 

@@ -16,6 +16,7 @@ from cache.durable import whole_file
 LEAST_MAPPED = 1 << 24
 """Bytes of an array: of smaller ones a copy is no burden, and no other process can spoil it. On
 network disks a file that another machine replaces is gone for those that have mapped it."""
+_NAMES = "arrays"
 _BLOCK = 1 << 20  # bytes
 _LENGTHS = 26
 """Bytes of a zip member's head in front of the lengths of its name and of what follows that.
@@ -36,7 +37,8 @@ def remember(path: Path, about: dict[str, Any], **arrays: np.ndarray) -> bool:
     Returns:
         Whether that worked.
     """
-    table = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    # A zip has no checksum over the names of what it holds.
+    table = np.frombuffer(json.dumps(about | {_NAMES: sorted(arrays)}).encode(), np.uint8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary, temporary.open("wb") as file:
@@ -63,10 +65,10 @@ def remembered(
     try:
         with np.load(path) as saved:
             about = json.loads(saved["about"].tobytes())
+            names = sorted(name for name in saved.files if name != "about")
             is_ours = isinstance(about, dict) and expected.items() <= about.items()
-            if not is_ours:
+            if not is_ours or about.pop(_NAMES, None) != names:
                 return None
-            names = [name for name in saved.files if name != "about"]
             column = partial(_mapped, path, saved) if mapped else saved.__getitem__
             return about, {name: column(name) for name in names}
     except _DAMAGE:

@@ -1,7 +1,6 @@
 """What tars hold is found in one pass, and remembered as long as they are the same."""
 
 import hashlib
-import io
 import mmap
 import os
 import shutil
@@ -20,6 +19,8 @@ from pipelines.machine.image_table import ImageTable
 from pipelines.setup import Setup
 from tests.pipelines.small_runs import photographs
 from tests.transfer.images.test_cifar import cifar10_python
+from tests.transfer.images.test_cifar import packed as cifar_packed
+from tests.transfer.images.test_tar_shards import tar
 from transfer.errors import InputError
 from transfer.images import archives
 from transfer.images.digests import image_digests
@@ -163,6 +164,18 @@ def test_a_damaged_index_is_as_good_as_none(
     assert_same(load_as_given(options, table), whole)
 
 
+@pytest.mark.parametrize("name", [b"offsets.npy", b"split.npy", b"about.npy"])
+def test_a_name_inside_that_is_damaged_is_found(photos, name):
+    """A zip lists what it holds at its end, without a checksum."""
+    setup = setup_of(packed(photos))
+    images = setup.images()
+    (path,) = (setup.artifacts / "index").glob("*.rows.npz")
+    content = bytearray(path.read_bytes())
+    content[content.rindex(name)] ^= 2
+    path.write_bytes(content)
+    assert_same(setup.images(), images)
+
+
 def assert_same(images, expected):
     assert images.class_names == expected.class_names
     assert images.left_out == expected.left_out
@@ -200,17 +213,11 @@ def tar_of_photographs(photos):
     return packed(photos, "")
 
 
-def add(archive, name, content):
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    archive.addfile(member, io.BytesIO(content))
-
-
 def write_shard(path, images, label):
-    with tarfile.open(path, "w") as archive:
-        for image in images:
-            add(archive, image.name, image.read_bytes())
-            add(archive, f"{image.stem}.cls", label)
+    files = {}
+    for image in images:
+        files |= {image.name: image.read_bytes(), f"{image.stem}.cls": label}
+    tar(path, files)
 
 
 def shards(photos):
@@ -225,10 +232,7 @@ def shards(photos):
 
 
 def cifar_in_a_tar(photos):
-    path = photos.with_name("cifar.tar.gz")
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in cifar10_python().items():
-            add(archive, name, content)
+    path = Path(cifar_packed(photos.parent, cifar10_python(), "tar.gz").data)
     long_ago(path)
     return path
 
@@ -271,7 +275,6 @@ def test_a_folder_of_shards_with_another_name_has_another_split(photos):
         ("Val/3", dogs[3:], b"dog"),
     ):
         path = folder / f"{name}.tar"
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_shard(path, images, label)
         long_ago(path)
     setup = setup_of(folder)
