@@ -146,6 +146,7 @@ class FeatureFile:
         """`(rows,)` str objects."""
         return self._texts("ids")
 
+    @cached_property
     def encoded_ids(self) -> tuple[np.ndarray, np.ndarray]:
         """The ids as bytes and the places where each begins, see `hdf5.encoded_texts`."""
         return self._sound("ids", lambda: hdf5.encoded_texts(self._file["ids"]))

@@ -53,7 +53,7 @@ class FeatureWriter:
     ) -> None:
         self.spec = spec
         self.path = entry_path(root, spec.key)
-        # Not more than it must: there may be millions, in something that keeps them smaller.
+        # Others stay what they are: millions may be in something smaller than objects.
         self.ids: Any = np.array(ids, object) if isinstance(ids, list | tuple) else ids
         self.datasets = dict(datasets)
         self._donation = donation or Donation.none(len(ids), tuple(datasets))

@@ -120,7 +120,7 @@ def split_of(features: FeatureFile, options: DataOptions) -> np.ndarray:
 
 def ids_of(features: FeatureFile) -> Texts:
     """The ids as they take the least memory: of millions `features.ids` are a burden."""
-    return Texts(*features.encoded_ids())
+    return Texts(*features.encoded_ids)
 
 
 def val_is_given(features: FeatureFile) -> bool:

@@ -64,9 +64,6 @@ class ImageTable:
             return
         kind, about, places = described
         about |= {
-            "format": _FORMAT,
-            "state": state,
-            "version": version("cached-transfer"),
             "kind": kind,
             "class_names": images.class_names,
             "left_out": dict(images.left_out),
@@ -74,7 +71,7 @@ class ImageTable:
         ids = Texts.of(images.ids)
         remember(
             self.path,
-            about,
+            about | _made_of(state),
             encoded=ids.encoded,
             starts=ids.starts,
             labels=images.labels,
@@ -84,8 +81,7 @@ class ImageTable:
         )
 
     def _load(self, files: Sequence[Path], state: str) -> ImageSet | None:
-        expected = {"format": _FORMAT, "state": state, "version": version("cached-transfer")}
-        known = remembered(self.path, mapped=True, **expected)
+        known = remembered(self.path, mapped=True, **_made_of(state))
         if not known:
             return None
         about, columns = known
@@ -98,6 +94,11 @@ class ImageTable:
             members=columns["members"],
             left_out=about["left_out"],
         )
+
+
+def _made_of(state: str) -> dict[str, str]:
+    """What rows follow from; a table of other ones is none."""
+    return {"format": _FORMAT, "state": state, "version": version("cached-transfer")}
 
 
 def _joined(files: Sequence[Path], states: Sequence[str]) -> str:

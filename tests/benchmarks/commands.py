@@ -1,13 +1,16 @@
 """Commands as a user types them, with their time and memory."""
 
 import os
-import re
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
+
+from transfer.machine.peak_memory import peak_memory
 
 _BETWEEN_LOOKS = 0.1
 """Seconds."""
@@ -40,14 +43,10 @@ def run_stage(stage: str, *options: str, log: Path = Path(os.devnull)) -> tuple[
 
 
 def _most_memory(child: subprocess.Popen) -> float:
-    """GiB, looked up until it ends; to `wait4` it begins with what this process has, and may stay.
-
-    The process itself counts, not those that it starts.
-    """
-    most, status = 0, Path(f"/proc/{child.pid}/status")
+    """GiB, looked up until it ends; the process itself counts, not those that it starts."""
+    most, process = 0, psutil.Process(child.pid)
     while child.returncode is None:
-        with suppress(OSError):  # it has just ended
-            found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
-            most = max(most, int(found[1])) if found else most
+        with suppress(OSError, psutil.Error):  # it has just ended
+            most = max(most, peak_memory(process))
         time.sleep(_BETWEEN_LOOKS)
-    return most / 2**20
+    return most / 2**30

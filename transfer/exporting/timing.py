@@ -17,6 +17,7 @@ import psutil
 from transfer.errors import InputError
 from transfer.exporting.apart import environment
 from transfer.exporting.runtimes import open_model
+from transfer.machine.peak_memory import peak_memory
 
 WARM_UP = 3
 """Predictions before any is timed: the first ones compile and allocate."""
@@ -77,7 +78,7 @@ def _measure(path: Path, size: tuple[int, int], batch: int, seconds: float) -> T
         median_ms=1e3 * float(np.median(alone)),
         p90_ms=1e3 * float(np.quantile(alone, 0.9)),
         images_per_second=batch / float(np.median(together)),
-        memory_bytes=_most_memory(process),
+        memory_bytes=peak_memory(process),
         start_seconds=start,
     )
 
@@ -91,21 +92,6 @@ def _seconds_each(function: Callable[[], object], seconds: float) -> list[float]
         function()
         taken.append(time.perf_counter() - started)
     return taken
-
-
-def _most_memory(process: psutil.Process) -> int:
-    """Bytes that a process had in memory when it had most."""
-    if sys.platform == "win32":
-        return process.memory_info().peak_wset
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not getrusage: there a new process begins with what its parent had.
-        text = status.read_text(encoding="utf-8")
-        (line,) = (line for line in text.splitlines() if line.startswith("VmHWM:"))
-        return 1024 * int(line.split()[1])
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 if __name__ == "__main__":

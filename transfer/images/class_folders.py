@@ -70,6 +70,7 @@ def find_tree(listing: Listing) -> Tree:
     root = _root(holders, folders)
     prefix = "".join(f"{part}/" for part in root)
     below = (name.removeprefix(prefix) for name in images)
+    # Those of a folder stay objects: each run goes through them for its digest, and no further.
     return Tree(
         prefix,
         Texts.of(below) if isinstance(images, Texts) else list(below),

@@ -349,7 +349,7 @@ def rows_of_folds(split, labels, folds, group=None):
     """`fold_rows` of images whose test split is given; ids are numbers."""
     ids = Texts.of(f"{row:04}" for row in range(len(labels)))
     images = SimpleNamespace(
-        encoded_ids=lambda: (ids.encoded, ids.starts),
+        encoded_ids=(ids.encoded, ids.starts),
         labels=labels,
         class_names=tuple(f"class {label}" for label in range(labels.max() + 1)),
         given_split=split,
