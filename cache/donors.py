@@ -49,9 +49,10 @@ def are_stored(root: Path, image_digests: np.ndarray) -> np.ndarray:
         `(rows,)` bool.
     """
     stored = np.zeros(len(image_digests), bool)
+    index = DigestIndex(image_digests)
     for path in Path(root).glob(f"*/{SEALED}"):
         with suppress(CacheError), FeatureFile(path) as features:
-            stored |= DigestIndex(features.image_digests).find(image_digests) >= 0
+            stored |= index.find(features.digest_blocks()) >= 0
     return stored
 
 
@@ -188,11 +189,15 @@ def find_donation(
         The donation; only rows whose checksums are right are in it.
     """
     donation = Donation.none(len(image_digests), tuple(cuts))
+    index = DigestIndex(image_digests)
     for donor in _candidates(root, spec):
         if spec.bad_images == "skip" and donor.spec.data == spec.data:
             reasons = _set_aside(donor)
             donation.bad |= {row: reasons[id] for row, id in enumerate(ids) if id in reasons}
-        if donation.take(donor, DigestIndex(donor.image_digests).find(image_digests)):
+        gives = False
+        with suppress(CacheError):  # too damaged to say whose rows it has
+            gives = donation.take(donor, index.find(donor.digest_blocks()))
+        if gives:
             opened.enter_context(donor)
         else:
             donor.close()
@@ -221,16 +226,8 @@ def _candidates(root: Path, spec: FeatureSpec) -> Iterator[Donor]:
             donor: Donor = UnfinishedFile(path.parent) if path.name == PARTS else FeatureFile(path)
         except CacheError:
             continue  # too damaged to give anything
-        try:
-            usable = (
-                can_give(donor.spec, spec)
-                # Its own parts are found as such.
-                and not (isinstance(donor, UnfinishedFile) and donor.spec == spec)
-                and len(donor.image_digests)
-            )
-        except CacheError:
-            usable = False
-        if usable:
+        is_its_own = isinstance(donor, UnfinishedFile) and donor.spec == spec  # found as such
+        if can_give(donor.spec, spec) and not is_its_own:
             yield donor
         else:
             donor.close()

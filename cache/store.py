@@ -150,7 +150,7 @@ def _holds(other: Entry, entry: Entry) -> bool:
         return False
     try:
         with FeatureFile(entry.path) as small, FeatureFile(other.path) as large:
-            held = DigestIndex(large.image_digests).find(small.image_digests) >= 0
+            held = DigestIndex(small.image_digests).find(large.digest_blocks()) >= 0
             return bool(held.all()) and all(sound_rows(large, cut).all() for cut in entry.cuts)
     except CacheError:
         return False

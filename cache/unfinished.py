@@ -51,6 +51,10 @@ class UnfinishedFile:
         ((self.spec, self.cuts),) = about
         self.image_digests = np.concatenate(digests)
 
+    def digest_blocks(self) -> Iterator[np.ndarray]:
+        """The digests of its images in row order: `(rows, 32)` uint8 of some at a time."""
+        yield self.image_digests
+
     def sound_rows(self, cut: str) -> np.ndarray:
         """Which rows of a cut are as they were written, `(rows,)` bool."""
         sound = np.zeros(len(self.image_digests), bool)
@@ -95,7 +99,7 @@ class UnfinishedFile:
 
     def _sealed_rows(self, cut: str, rows: np.ndarray) -> np.ndarray:
         with FeatureFile(self._folder / SEALED) as sealed:
-            there = DigestIndex(sealed.image_digests).find(self.image_digests[rows])
+            there = DigestIndex(self.image_digests[rows]).find(sealed.digest_blocks())
             wanted, back = np.unique(there, return_inverse=True)
             if np.any(there < 0) or not sound_rows(sealed, cut)[wanted].all():
                 raise CacheError(f"{sealed.path}: rows are damaged; run `transfer cache verify`")

@@ -14,12 +14,14 @@ def table(digests):
     return np.array(digests, np.uint8).reshape(-1, 32)
 
 
-@given(DIGESTS, DIGESTS)
-def test_as_a_dict_would_find_them(known, wanted):
+@given(DIGESTS, DIGESTS, st.integers(1, 20))
+def test_as_a_dict_would_find_them(known, wanted, rows_per_block):
     wanted = wanted + known
     first = {tuple(digest): row for row, digest in reversed([*enumerate(known)])}
     first.pop((0,) * 32, None)  # of an unknown image
-    found = DigestIndex(table(known)).find(table(wanted))
+    starts = range(0, len(known), rows_per_block)
+    blocks = [table(known[start : start + rows_per_block]) for start in starts]
+    found = DigestIndex(table(wanted)).find(blocks)
     assert found.tolist() == [first.get(tuple(digest), -1) for digest in wanted]
 
 
@@ -28,6 +30,11 @@ def test_digests_that_differ_in_one_bit_are_told_apart():
     known = rng.integers(0, 256, (1000, 32), np.uint8)
     wanted = known.copy()
     wanted[np.arange(1000), rng.integers(0, 32, 1000)] ^= 1
-    index = DigestIndex(known)
-    assert np.array_equal(index.find(known), np.arange(1000))
-    assert np.all(index.find(wanted) == -1)
+    assert np.array_equal(DigestIndex(known).find([known]), np.arange(1000))
+    assert np.all(DigestIndex(wanted).find([known]) == -1)
+
+
+def test_copies_without_number_are_no_square_of_pairs():
+    same = np.ones((200_000, 32), np.uint8)
+    found = DigestIndex(same).find([same, same])
+    assert np.array_equal(found, np.zeros(200_000))
