@@ -30,7 +30,7 @@ ARROWS = {
     "transfer.heads": "errors machine backend metrics",
     "transfer.choosing": "errors metrics machine backend heads",
     "transfer.auditing": "choosing",
-    "transfer.classifier": "errors machine backbones",
+    "transfer.classifier": "errors machine backend backbones",
     "transfer.knowing": "",
     "transfer.explaining": "errors backbones classifier",
     "transfer.finetuning": "errors metrics machine backend images backbones heads",

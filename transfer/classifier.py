@@ -14,6 +14,7 @@ import numpy as np
 from transfer.backbones.body import features_by_view
 from transfer.backbones.options import BackboneOptions
 from transfer.backbones.resizing import resize_pixels
+from transfer.backend.keras_private import weights_come_later
 from transfer.errors import InputError
 from transfer.machine.whole_files import whole_file
 
@@ -165,7 +166,8 @@ def load_classifier(path: Path) -> tuple["keras.Model", ClassifierCard]:
     import keras
 
     try:
-        return keras.models.load_model(path, safe_mode=True, compile=False), card
+        with weights_come_later():
+            return keras.models.load_model(path, safe_mode=True, compile=False), card
     except Exception as error:  # of many kinds: layers that Keras refuses, weights that lack
         reason = " ".join(str(error).split())[:200]
         raise InputError(
@@ -260,7 +262,8 @@ def model_from_bytes(content: bytes) -> "keras.Model":
     with TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         path.write_bytes(content)
-        return keras.models.load_model(path, safe_mode=True, compile=False)
+        with weights_come_later():
+            return keras.models.load_model(path, safe_mode=True, compile=False)
 
 
 def as_probabilities(outputs: np.ndarray) -> np.ndarray:

@@ -2,13 +2,18 @@
 
 import math
 import warnings
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from transfer.backbones.efficientnet_lite import build_efficientnet_lite
 from transfer.backbones.options import BackboneOptions
 from transfer.backbones.table import Backbone, find_backbone
 from transfer.backbones.weights import load_weights
-from transfer.backend.keras_private import fresh_layer_names, initial_weights_from
+from transfer.backend.keras_private import (
+    fresh_layer_names,
+    initial_weights_from,
+    weights_come_later,
+)
 from transfer.backend.startup import check_settings
 from transfer.errors import InputError
 
@@ -34,7 +39,8 @@ def build_backbone(options: BackboneOptions) -> "keras.Model":
     image_size = options.resolved_image_size()
     if not row.has_alpha and options.alpha != 1.0:
         raise InputError(f"alpha: {row.name} has no width multiplier, received {options.alpha}")
-    with fresh_layer_names(), initial_weights_from(options.weights_seed):
+    drawn = nullcontext() if options.weights == "none" else weights_come_later()
+    with fresh_layer_names(), initial_weights_from(options.weights_seed), drawn:
         if row.family == "efficientnet_lite":
             model = build_efficientnet_lite(row.name, image_size)
         else:

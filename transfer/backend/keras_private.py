@@ -7,8 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import keras
+
+DRAWN = ("normal", "truncated_normal", "uniform")
+"""Functions by which Keras's initializers draw weights."""
 
 
 @contextlib.contextmanager
@@ -30,7 +35,7 @@ def fresh_layer_names() -> Iterator[None]:
         global_state.set_global_attribute(counters, defaultdict(int, joined))
 
 
-_SEEDING = threading.Lock()
+_INITIALIZING = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -41,13 +46,42 @@ def initial_weights_from(seed: int) -> Iterator[None]:
     """
     from keras.src.random import seed_generator
 
-    with _SEEDING:
+    with _INITIALIZING:
         shared = seed_generator.python_random
         seed_generator.python_random = random.Random(seed)
         try:
             yield
         finally:
             seed_generator.python_random = shared
+
+
+@contextlib.contextmanager
+def weights_come_later() -> Iterator[None]:
+    """Has initializers give zeros where they would draw, for what is built here is loaded then.
+
+    JAX compiles a program for each shape that is drawn: 10 to 20 seconds for one backbone.
+    """
+    from keras.src.initializers import random_initializers
+
+    with _INITIALIZING:
+        drawing = random_initializers.random
+        random_initializers.random = _Undrawn(drawing)
+        try:
+            yield
+        finally:
+            random_initializers.random = drawing
+
+
+class _Undrawn:
+    """Keras's random functions, zeros for the thread that made this: others may train beside it."""
+
+    def __init__(self, drawing: Any) -> None:
+        self._drawing, self._thread = drawing, threading.get_ident()
+
+    def __getattr__(self, name: str) -> Any:
+        if threading.get_ident() != self._thread or name not in DRAWN:
+            return getattr(self._drawing, name)
+        return lambda shape, *_, dtype=None, **__: np.zeros(shape, dtype or "float32")
 
 
 def number_of(variable: Any, optimizer: "keras.optimizers.Optimizer") -> int:

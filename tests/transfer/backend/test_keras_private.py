@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 
 from transfer.backend import keras_private
-from transfer.backend.keras_private import fresh_layer_names, initial_weights_from
+from transfer.backend.keras_private import (
+    DRAWN,
+    fresh_layer_names,
+    initial_weights_from,
+    weights_come_later,
+)
 
 MOVED = f"Keras {keras.__version__} has moved %s: mend {keras_private.__name__}"
 
@@ -29,6 +34,7 @@ def kernel_of_a_new_layer():
         ("keras.src.backend.common.global_state", "get_global_attribute"),
         ("keras.src.backend.common.global_state", "set_global_attribute"),
         ("keras.src.random.seed_generator", "python_random"),
+        ("keras.src.initializers.random_initializers", "random"),
     ],
 )
 def test_they_are_there(module, name):
@@ -84,6 +90,44 @@ def test_the_callers_random_state_stays_as_it_was():
     with initial_weights_from(3):
         kernel_of_a_new_layer()
     assert random.random() == expected
+
+
+def test_nothing_is_drawn_where_weights_come_later_but_in_other_threads(monkeypatch):
+    from keras.src.initializers import random_initializers
+
+    def refuse(*_, **__):
+        raise AssertionError("something was drawn")
+
+    found = {}
+    with monkeypatch.context() as patch:
+        for name in DRAWN:
+            patch.setattr(random_initializers.random, name, refuse)
+        with weights_come_later():
+            found["here"] = kernel_of_a_new_layer()
+    with weights_come_later():
+        other = threading.Thread(target=lambda: found.update(there=kernel_of_a_new_layer()))
+        other.start()
+        other.join()
+    assert found["here"].dtype == np.float32
+    assert not found["here"].any(), MOVED % "what initializers draw with"
+    assert found["there"].all()
+    assert kernel_of_a_new_layer().all()
+
+
+@pytest.mark.parametrize(
+    "initializer", ["glorot_uniform", "he_normal", "random_normal", "random_uniform", "orthogonal"]
+)
+def test_every_initializer_gives_way(initializer):
+    with weights_come_later():
+        layer = keras.layers.Dense(3, kernel_initializer=initializer)
+        layer.build((None, 4))
+    assert np.isin(keras.ops.convert_to_numpy(layer.kernel), [0, 1]).all()  # a turn by nothing
+
+
+def test_after_an_error_inside_weights_are_drawn_again():
+    with pytest.raises(ZeroDivisionError), weights_come_later():
+        raise ZeroDivisionError
+    assert kernel_of_a_new_layer().all()
 
 
 def test_after_an_error_inside_names_go_on():
