@@ -6,6 +6,7 @@ from typing import Any
 
 from cache import FeatureFile
 from pipelines import evaluate, features, finetune, head, report
+from pipelines.counting import counted
 from pipelines.evaluate import EvaluateStage
 from pipelines.features import FeaturesStage
 from pipelines.finetune import FinetuneStage
@@ -50,18 +51,18 @@ def run(stage: AllStages) -> list[list[object]]:
     trained = head.run(options(HeadStage, "head"))
     reached = f"val accuracy {trained['val_accuracy']:.4f}"
     where = setup.run_folder
-    did = f"{trained['epochs']} epochs" if "epochs" in trained else "chosen"
+    did = counted(trained["epochs"], "epoch") if "epochs" in trained else "chosen"
     note("head", did, reached, started, where / CLASSIFIER)
     started = time.monotonic()
     tuned = finetune.run(options(FinetuneStage, "finetune"))
     before, after = (tuned[when]["val_accuracy"] for when in ("before", "after"))
     reached = f"val accuracy {before:.4f} -> {after:.4f}"
-    moved = f"{tuned['epochs']} epochs, {tuned['share']:.0%} of the way"
+    moved = f"{counted(tuned['epochs'], 'epoch')}, {tuned['share']:.0%} of the way"
     note("finetune", moved, reached, started, where / (FINETUNED if tuned["share"] else CLASSIFIER))
     started = time.monotonic()
     scores = evaluate.run(options(EvaluateStage, "evaluate"))
     for name, score in scores["models"].items():
-        did = f"{score['num_images']:,} {scores['split']} images"
+        did = counted(score["num_images"], f"{scores['split']} image")
         reached = f"{scores['split']} accuracy {score['accuracy']:.4f}"
         note(f"evaluate {name}", did, reached, started, where / f"confusion-{name}.png")
         started = time.monotonic()

@@ -26,6 +26,7 @@ from pipelines.auditing.leaks import SUMMARY
 from pipelines.auditing.number import measure, say_number
 from pipelines.auditing.pictures import find_twins_in, look
 from pipelines.auditing.reading import read_flat
+from pipelines.counting import counted
 from pipelines.features import open_features, split_of
 from pipelines.finetune import load_rows_of
 from pipelines.machine.memory import in_words
@@ -76,7 +77,7 @@ def run(stage: AuditStage) -> dict:
 def _apply(setup: Setup, path: Path) -> dict[str, int]:
     applied = apply_decisions(setup, path)
     print(
-        f"audit: {applied.dropped:,} images dropped, {applied.relabelled:,} relabelled, "
+        f"audit: {counted(applied.dropped, 'image')} dropped, {applied.relabelled:,} relabelled, "
         f"{applied.kept:,} kept as they are; {applied.images:,} in {applied.path}"
     )
     print("audit: no image was touched; features of those that stay are taken from the store by")
@@ -182,7 +183,7 @@ def _classes(features: FeatureFile, audited: Audited, alike: list[Alike]) -> dic
     if counts[most] >= UNEVEN * counts[least]:
         print(
             shown(
-                f"audit: classes are uneven: {names[most]} has {counts[most]:,} images, "
+                f"audit: classes are uneven: {names[most]} has {counted(counts[most], 'image')}, "
                 f"{names[least]} {counts[least]:,}"
             )
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cache.durable import whole_file
+from pipelines.counting import counted
 from pipelines.progress import progress
 from transfer.errors import InputError
 from transfer.images.decoding import BadImage
@@ -87,8 +88,8 @@ def _refusal(bad: Sequence[BadImage], what: str, folder: Path | None) -> InputEr
         listed = f" (listed in {keep_list(folder, [(image.id, image.reason) for image in bad])})"
     lines = [f"  {image}" for image in bad]
     return InputError(
-        f"expected images, received {len(bad)} files that {what}{listed}; mend or remove them, "
-        "or leave them out with --bad-images skip:\n" + "\n".join(lines)
+        f"expected images, received {counted(len(bad), 'file')} that {what}{listed}; "
+        "mend or remove them, or leave them out with --bad-images skip:\n" + "\n".join(lines)
     )
 
 

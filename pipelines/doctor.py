@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
+from pipelines.counting import counted
 from pipelines.features import JUDGES
 from pipelines.machine.memory import available_memory, in_words
 from pipelines.results import print_table
@@ -212,7 +213,9 @@ def _listed(options: DataOptions) -> Finding:
     there = {"train": "training", **JUDGES}
     counts = {name: int(np.sum(images.split == name)) for name in there}
     parts = [f"{counts[name]:,} {there[name]}" for name in there if counts[name]]
-    found = [f"{len(images):,} images of {len(images.class_names)} classes"]
+    found = [
+        f"{counted(len(images), 'image')} of {counted(len(images.class_names), 'class', 'classes')}"
+    ]
     found += [f"given as {', '.join(parts)}"] if len(parts) > 1 else []
     found += [f"in {len(set(groups)):,} groups"] if groups is not None else []
     left_out = [f"left out {kinds_in_words(images.left_out)}"] if images.left_out else []

@@ -12,6 +12,7 @@ import numpy as np
 from cache import PARTS, FeatureFile, FeatureSpec
 from cache.store import read_about
 from pipelines.bad_images import keep_list
+from pipelines.counting import counted
 from pipelines.runs import check_replaced, remember
 from pipelines.setup import Setup
 from transfer.images.file_names import kinds_in_words
@@ -160,4 +161,4 @@ def describe(features: FeatureFile) -> str:
         views = f"{shapes[0][0]:,} x " if has_views else ""
         values = sum(math.prod(shape[has_views:]) for shape in shapes)  # some may be no vectors
         width = f"{views}{values:,} from {len(shapes)} cuts"
-    return f"{len(features):,} images x {width}"
+    return f"{counted(len(features), 'image')} x {width}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines.bad_images import check_heads, refusal
 from pipelines.classifiers import KerasClassifier, open_classifier
+from pipelines.counting import counted
 from pipelines.exports import WORTH_STARTING_KERAS, stand_in
 from pipelines.given_images import given_images
 from pipelines.knowing import is_without, read_knowledge
@@ -81,7 +82,9 @@ def run(stage: PredictStage) -> int:
         count = _left_over(images, results.bad)
         results.finish()
     if stage.output:
-        print(f"predict: {count:,} images{speed.in_words()}, in {shown(str(stage.output))}")
+        print(
+            f"predict: {counted(count, 'image')}{speed.in_words()}, in {shown(str(stage.output))}"
+        )
     if stage.explain:
         from pipelines.explaining import TrainingImages, explain_images
         from transfer.explaining.evidence import Explainer
@@ -90,7 +93,7 @@ def run(stage: PredictStage) -> int:
         explainer = Explainer(classifier.model, card)
         training = TrainingImages.of_run(stage.setup, model, knowledge, "predict")
         drawn = explain_images(explainer, knowledge, training, images, stage.explain)
-        print(f"predict: {drawn:,} pictures, in {shown(str(stage.explain))}")
+        print(f"predict: {counted(drawn, 'picture')}, in {shown(str(stage.explain))}")
     return count
 
 
@@ -164,7 +167,9 @@ def _left_over(images: ImageSet, bad: list[BadImage]) -> int:
     """How many images were classified; those that were not are named on stderr."""
     if bad:
         lines = "\n".join(f"  {image}" for image in bad)
-        complain(f"predict: left out {len(bad)} files that are no images:\n{lines}")
+        complain(
+            f"predict: left out {counted(len(bad), 'file')} without a readable image:\n{lines}"
+        )
     if len(bad) == len(images):
         raise InputError("expected at least one image, received none that can be decoded")
     return len(images) - len(bad)

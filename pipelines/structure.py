@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.counting import counted
 from pipelines.results import print_table
 from transfer.errors import InputError
 from transfer.names import shown
@@ -49,11 +50,14 @@ def run(stage: StructureStage) -> int:
         print(f"structure: left out {kinds_in_words(planned.left_out)}")
     if planned.unlabelled:
         names = ", ".join(shown(path.name) for path in planned.unlabelled[:5])
-        print(f"structure: {len(planned.unlabelled)} files have no label and stay: {names}, ...")
+        unlabelled = counted(len(planned.unlabelled), "file")
+        print(f"structure: no label for {unlabelled}, left there: {names}, ...")
     verb = "move" if stage.move else "copy"
     if not stage.apply:
-        print(f"structure: would {verb} {len(planned.moves):,} files; add --apply to do it")
+        print(
+            f"structure: would {verb} {counted(len(planned.moves), 'file')}; add --apply to do it"
+        )
         return len(planned.moves)
     count = carry_out(planned, move=stage.move)
-    print(f"structure: {verb} of {count:,} files done, now DATA={stage.target}")
+    print(f"structure: {verb} of {counted(count, 'file')} done, now DATA={stage.target}")
     return count

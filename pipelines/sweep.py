@@ -12,6 +12,7 @@ import numpy as np
 
 from cache import FeatureFile
 from pipelines import features as features_stage
+from pipelines.counting import counted
 from pipelines.head import HeadStage, notes_of
 from pipelines.heads import choosing
 from pipelines.heads.saving import NewHead, save
@@ -225,8 +226,8 @@ def _summary(board: Sequence[tuple[Trial, Score]], linear: Sequence[Linear]) -> 
     if expected is not None:
         by_luck = f"; of so many equally good ones the best would be ahead by {expected:.4f}"
     print(
-        f"sweep: {tried} heads tried; the best is {lead:.4f} ahead of the median head in log loss"
-        f"{by_luck}"
+        f"sweep: {counted(tried, 'head')} tried; the best is {lead:.4f} ahead of the median head "
+        f"in log loss{by_luck}"
     )
     return {
         "tried": tried,

@@ -7,6 +7,7 @@ import numpy as np
 
 from pipelines.comparing.evaluated import Evaluated
 from pipelines.comparing.matching import Matched
+from pipelines.counting import counted
 from pipelines.model_names import HEAD, TUNED
 from pipelines.results import print_table
 from transfer.backbones.options import BackboneOptions
@@ -40,7 +41,9 @@ def print_models(matched: Matched, split: str) -> None:
     """Prints `model_rows`."""
     common = " that all runs were evaluated on" if len(matched.left_out) > 1 else ""
     print_table(
-        f"{len(matched.ids):,} images of the {split} split{common}", COLUMNS, model_rows(matched)
+        f"{counted(len(matched.ids), 'image')} of the {split} split{common}",
+        COLUMNS,
+        model_rows(matched),
     )
 
 

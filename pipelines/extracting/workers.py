@@ -13,6 +13,7 @@ import numpy as np
 from cache import CacheError, FeatureSpec, FeatureWriter
 from cache.parts import Part
 from pipelines.bad_images import BadImagesError, refusal
+from pipelines.counting import counted
 from pipelines.extracting.extractor import Extractor
 from pipelines.extracting.listing import list_images
 from pipelines.machine.parallel import cluster, in_parallel
@@ -63,13 +64,19 @@ def run_side_by_side(
             left = [part for part in parts.values() if not part.path.exists()]
             if not left:
                 break
-            print(f"features: {len(left)} parts side by side ({setup.parallel})", flush=True)
+            print(
+                f"features: {counted(len(left), 'part')} side by side ({setup.parallel})",
+                flush=True,
+            )
             with _watched(left):
                 facts |= _give_out(setup, spec, images, left)
     absent = sum(not part.path.exists() for part in parts.values())
     if absent:
         where = writer.path.parent
-        print(f"features: {absent} parts did not come to {where} and are made here", flush=True)
+        print(
+            f"features: {counted(absent, 'part')} did not come to {where}, made here instead",
+            flush=True,
+        )
     written = sum(num_rows[start] for start, part in parts.items() if part.path.exists())
     if not written:
         return {}
@@ -95,7 +102,7 @@ def _give_out(
             raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         left = sum(not part.path.exists() for part in parts)
-        print(f"features: a worker died ({reason}); {left} parts are left", flush=True)
+        print(f"features: a worker died ({reason}); {counted(left, 'part')} left", flush=True)
         return {}
     return next((about for about in done if about), {})
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 import numpy as np
 
 from cache.durable import whole_file
+from pipelines.counting import counted
 from pipelines.finetuning.judging import Judgement
 from pipelines.models import FINETUNED
 from pipelines.results import print_table
@@ -81,7 +82,7 @@ def say(judged: Judgement, result: dict[str, Any], folder: Path) -> None:
     folds = len(judged.histories)
     in_turn = f", each when held out, in {folds} folds" if folds > 1 else ""
     print_table(
-        f"between frozen and fine-tuned, judged by {len(judged.rows):,} images{in_turn}",
+        f"between frozen and fine-tuned, judged by {counted(len(judged.rows), 'image')}{in_turn}",
         ["of the way", "accuracy", "log loss", "less than frozen by"],
         list(_rows(judged)),
     )

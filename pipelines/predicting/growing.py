@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from cache.durable import full_disk_in_words, rename, sync
 from cache.lock import taken_by_another
+from pipelines.counting import counted
 from pipelines.predicting.entries import ENDINGS, Entry, as_text
 from pipelines.scoring import Scored
 from transfer.errors import InputError
@@ -124,7 +125,7 @@ class GrowingFile:
         self._rows.seek(0, os.SEEK_END)
         self._noted.truncate(sum(map(len, lines[: 1 + len(kept)])) if kept else 0)
         if kept:
-            say(f"goes on behind the {self.stop:,} images in {shown(self._rows.name)}")
+            say(f"goes on behind the {counted(self.stop, 'image')} in {shown(self._rows.name)}")
         else:
             self._write_line({"key": key})
 

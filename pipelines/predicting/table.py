@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pipelines.counting import counted
 from pipelines.predicting.entries import Entry
 from pipelines.results import print_table
 from pipelines.scoring import Scored
@@ -30,7 +31,7 @@ class Table:
         ranks = [f"{rank}." for rank in range(1, len(self._entries[0]["top"]) + 1)]
         more = ["unknown", "nearest training images"] if "unknown" in self._entries[0] else []
         rows = [_cells(entry) for entry in self._entries]
-        print_table(f"{len(rows)} images", ["image", *ranks, *more], rows)
+        print_table(counted(len(rows), "image"), ["image", *ranks, *more], rows)
 
 
 def _cells(entry: Entry) -> list[str]:

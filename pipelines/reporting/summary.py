@@ -8,6 +8,7 @@ from typing import Any
 
 from cache.store import read_about
 from pipelines.comparing.tables import words_of
+from pipelines.counting import counted
 from pipelines.evaluating.predictions import Predictions
 from pipelines.features import describe
 from pipelines.reporting.left import Left
@@ -78,15 +79,18 @@ def _steps(left: Left, about: Mapping[str, Any]) -> Iterator[Step]:
     yield Step("head", tuple(_of_head(left)), f"transfer head --run {run}")
     if left.sweep is not None:
         yield Step(
-            "sweep", (f"{left.sweep['tried']:,} heads tried",), f"transfer sweep --run {run}"
+            "sweep",
+            (f"{counted(left.sweep['tried'], 'head')} tried",),
+            f"transfer sweep --run {run}",
         )
     yield Step("finetune", tuple(_of_tuning(left)), f"transfer finetune --run {run}")
     scored = [f"{left.split_name} accuracy of {one.model} {one.accuracy.value:.4f}"
               for one in _scores(left)]  # fmt: skip
     yield Step("evaluate", tuple(scored), f"transfer evaluate --run {run}")
-    found = (
-        [f"{left.audit['images']:,} images, {len(left.findings):,} findings"] if left.audit else []
-    )
+    found = []
+    if left.audit:
+        findings = counted(len(left.findings), "finding")
+        found = [f"{left.audit['images']:,} images, {findings}"]
     yield Step("audit", tuple(found), f"transfer audit --run {run}")
 
 
@@ -141,8 +145,8 @@ def _compared(said: Predictions) -> list[str]:
         for other in others
     }
     return [
-        f"{pair.first_right:,} images only {other} has right, {pair.second_right:,} only {head}: "
-        f"{words}."
+        f"{counted(pair.first_right, 'image')} only {other} has right, {pair.second_right:,} only "
+        f"{head}: {words}."
         for ((other, _), pair), words in zip(pairs.items(), words_of(pairs), strict=True)
     ]
 

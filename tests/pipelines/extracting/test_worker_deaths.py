@@ -60,4 +60,4 @@ def test_where_all_workers_die_the_work_is_done_here(setup, alone, tmp_path, mon
     monkeypatch.setattr("pipelines.extracting.workers._extract_parts", and_all_die)
     setup = replace(setup, artifacts=tmp_path, jobs=2)
     assert make_features(setup, setup.spec()).read_bytes() == alone
-    assert capsys.readouterr().out.count("5 parts are left") == workers.ATTEMPTS
+    assert capsys.readouterr().out.count("5 parts left") == workers.ATTEMPTS
