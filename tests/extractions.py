@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import types
+import unittest.mock
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -142,15 +143,16 @@ class StubEngine:
             yield batch, [wide[:, : output.shape[1]] for output in self._outputs]
 
 
-def replace_the_backbone() -> None:
-    import pipelines.extracting.extractor
-
-    pipelines.extracting.extractor.import_keras = lambda: None
-    pipelines.extracting.extractor.default_batch_size = lambda: 64
-    pipelines.extracting.extractor.build_engine = StubEngine
+def stub_for_the_backbone() -> contextlib.AbstractContextManager:
     outputs = [types.SimpleNamespace(shape=(None, width)) for width in FAST_CUTS.values()]
     body = types.SimpleNamespace(outputs=outputs)
-    pipelines.extracting.extractor.build_extractor = lambda *_: (tuple(FAST_CUTS), body)
+    return unittest.mock.patch.multiple(
+        "pipelines.extracting.extractor",
+        import_keras=lambda: None,
+        default_batch_size=lambda: 64,
+        build_engine=StubEngine,
+        build_extractor=lambda *_: (tuple(FAST_CUTS), body),
+    )
 
 
 def fill_the_disk(ballast: Path) -> None:
@@ -200,7 +202,7 @@ def child(words: Sequence[str]) -> int:
 
     cache.writer.rows_per_part = lambda row_bytes: ROWS_PER_PART
     if given.fast:
-        replace_the_backbone()
+        stub_for_the_backbone().__enter__()
     if given.no_locks:
         take_locks_away(given.no_locks)
     if given.keep_parts:

@@ -68,15 +68,16 @@ def digest_of(path):
 
 
 def test_of_two_at_once_one_works_and_one_waits(tmp_path):
-    extraction = Extraction(tmp_path, fast=False)
-    processes = [extraction.start() for _ in range(2)]
-    said = [finish(process) for process in processes]
-    waited = ["waiting for process" in text for text in said]
-    assert sorted(waited) == [False, True]
-    worker, waiter = waited.index(False), waited.index(True)
-    assert f"waiting for process {processes[worker].pid} on " in said[waiter]
+    extraction = Extraction(tmp_path, fast=True)
+    worker = extraction.start("--stop-at", "writing begins:1")
+    stopped(worker)
+    waiter = extraction.start()
+    assert f"waiting for process {worker.pid} on " in waiter.stdout.readline()
+    worker.send_signal(signal.SIGCONT)
+    assert "waiting" not in finish(worker)
+    assert "1,797 images" in finish(waiter)
     assert extraction.parts_begun == PARTS
-    assert ("writing", "begins") not in extraction.events(waiter)
+    assert ("writing", "begins") not in extraction.events()
     check_finished(extraction)
 
 

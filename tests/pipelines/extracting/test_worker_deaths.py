@@ -4,16 +4,30 @@ import contextlib
 import os
 import signal
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
 import cache.writer
 from pipelines.extracting import workers
 from pipelines.extracting.extraction import make_features
-from tests.pipelines.extracting.test_workers import alone, in_small_parts, setup, small_parts
+from tests.extractions import stub_for_the_backbone
+from tests.pipelines.extracting.test_workers import in_small_parts, setup, small_parts
 from tests.pipelines.machine.test_parallel import BACKENDS
 
-__all__ = ["alone", "setup", "small_parts"]  # fixtures
+__all__ = ["setup", "small_parts"]  # fixtures
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stub():
+    with stub_for_the_backbone():
+        yield
+
+
+@pytest.fixture
+def alone(setup, small_parts):
+    """The bytes of a file that one process made."""
+    return make_features(setup, setup.spec()).read_bytes()
 
 
 def and_one_dies(task):
@@ -26,11 +40,8 @@ def and_one_dies(task):
             marker.touch(exist_ok=False)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    cache.writer.FeatureWriter.write = write_or_die
-    try:
+    with stub_for_the_backbone(), patch.object(cache.writer.FeatureWriter, "write", write_or_die):
         return in_small_parts(task)
-    finally:
-        cache.writer.FeatureWriter.write = write
 
 
 def and_all_die(task):
