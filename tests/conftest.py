@@ -1,6 +1,15 @@
-"""The order of all tests: files that take longest begin first, so that no process ends alone."""
+"""How tests share a machine: which begin first, and how many processors each process takes.
 
+Files that take longest begin first, so that no process ends alone.
+"""
+
+import os
 from pathlib import Path
+
+# Before NumPy comes: threads of one process that wait by turning round keep the other from working.
+SIDE_BY_SIDE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if SIDE_BY_SIDE > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE)))
 
 LONGEST = (
     "pipelines/test_all.py",
