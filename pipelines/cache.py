@@ -15,6 +15,7 @@ from tyro.conf import Positional
 
 from cache import DAMAGED, CacheError, FeatureFile, Verification, unseal, verify
 from cache.store import Entry, contained, entries, find_entry, remove
+from pipelines.counting import counted
 from pipelines.machine.memory import in_words
 from pipelines.results import print_table
 from pipelines.setup import Setup
@@ -463,7 +464,7 @@ def _forget(stage: CacheStage) -> list[dict[str, Any]]:
             if not stage.json:
                 said = "would remove" if stage.dry_run else "removed"
                 print(
-                    f"cache: {said} {gone.files} files of the journal of {run}, "
+                    f"cache: {said} {counted(gone.files, 'file')} of the journal of {run}, "
                     f"{in_words(gone.num_bytes)}"
                 )
     if stage.json:

@@ -182,7 +182,7 @@ def _weights() -> Iterator[Finding]:
     except InputError as error:
         yield Finding(lite, "no weights", str(error), True)
     kept = len(list((keras_home() / "models").glob("*.h5")))
-    there = f"{kept} files of ImageNet weights kept"
+    there = f"{counted(kept, 'file')} of ImageNet weights kept"
     if _answers(WEIGHTS_URL):
         yield Finding("keras.applications", f"{there}; others can be downloaded")
     else:

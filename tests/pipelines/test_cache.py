@@ -430,7 +430,7 @@ def test_forget_removes_what_other_searches_wrote_down(searched, capsys):
     assert written_down(searched) == ["a", "d"]
     assert cache(searched, "forget") == 0
     said = capsys.readouterr().out
-    assert "removed 1 files of the journal of second" in said and "first" not in said
+    assert "removed 1 file of the journal of second" in said and "first" not in said
     assert cache(searched, "forget") == 0
     assert "nothing to remove" in capsys.readouterr().out
     assert cache(searched, "forget", "--all") == 0

@@ -82,7 +82,7 @@ def test_data_and_weights_that_were_downloaded_before(monkeypatch, tmp_path, ask
     monkeypatch.setattr("transfer.images.cifar.is_complete", lambda folder: True)
     seen = found()
     assert str(tmp_path) in seen["cifar10"].found
-    assert seen["keras.applications"].found.startswith("1 files")
+    assert seen["keras.applications"].found.startswith("1 file ")
     assert not any("cifar-10-" in address for _, address in asked)
 
 

@@ -140,7 +140,7 @@ def test_a_list_of_bad_images_goes_when_they_are_mended(tmp_path, capsys):
     arguments += ["--run", "mine", "--val-fraction", "0.3"]
     listed = tmp_path / "a" / "runs" / "mine" / "bad-images.csv"
     said = refused(capsys, *arguments)
-    assert f"received 1 files that cannot be decoded (listed in {listed})" in said
+    assert f"received 1 file that cannot be decoded (listed in {listed})" in said
     assert listed_ids(listed) == ["dog/cut.png"]
     (data / "dog" / "cut.png").unlink()
     assert main(arguments) == 0

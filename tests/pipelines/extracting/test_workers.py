@@ -139,7 +139,7 @@ def test_a_damaged_part_is_given_to_workers_again(setup, alone, tmp_path, monkey
     damaged.write_bytes(damaged.read_bytes()[:1000])
     capsys.readouterr()
     assert make_features(setup, spec).read_bytes() == alone
-    assert "1 parts side by side" in capsys.readouterr().out
+    assert "1 part side by side" in capsys.readouterr().out
 
 
 def raise_interrupt():
