@@ -68,15 +68,25 @@ def fewer_layers(monkeypatch):
     monkeypatch.setattr(inception_v3, "conv2d_bn", short_or_between_widths)
 
 
+def shrink(recipe):
+    """One epoch, and fine-tuning in small steps, which random weights survive, few images each."""
+    recipe = re.sub(r"(?m)^epochs = \d+", "epochs = 1", recipe)
+    recipe, tuning = recipe.split("[finetune]\n")
+    tuning = re.sub(r"(?m)^batch_size = .*\n", "", tuning)
+    rate = "" if "learning_rate" in tuning else "learning_rate = 1e-6\n"
+    return f"{recipe}[finetune]\nbatch_size = 4\n{rate}{tuning}"
+
+
 @pytest.mark.parametrize("recipe", SHRUNK)
 def test_recipe_runs(recipe, tmp_path, request, capsys, fewer_layers):
     data = []
     if recipe != "demo":
         fixture = "cifar" if recipe.startswith("cifar10") else "dogs_and_horses"
         data = ["--data", request.getfixturevalue(fixture)]
-    text = (Path(pipelines.recipes.__file__).parent / f"{recipe}.toml").read_text()
     shrunk = tmp_path / f"{recipe}.toml"
-    shrunk.write_text(re.sub(r"(?m)^epochs = \d+", "epochs = 1", text))
+    shrunk.write_text(
+        shrink((Path(pipelines.recipes.__file__).parent / f"{recipe}.toml").read_text())
+    )
     arguments = ["--recipe", str(shrunk), *data, *SHRUNK[recipe], "--artifacts", str(tmp_path)]
     assert main(["all", *arguments]) == 0
     assert "What each stage did" in capsys.readouterr().out
