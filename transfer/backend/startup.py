@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from transfer.backend.keras_private import seldom_used_comes_later
 from transfer.errors import InputError
 
 SETTINGS: dict[str, Any] = {
@@ -38,7 +39,7 @@ def import_keras() -> None:
     # Workers are told their share of the processor in this way; TensorFlow does not listen to it.
     if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", os.environ["OMP_NUM_THREADS"])
-    with without_chatter():
+    with without_chatter(), seldom_used_comes_later():
         import keras
 
         keras.backend.backend()

@@ -4,6 +4,8 @@ A Keras release may move them; then these tests say so before a user's features 
 """
 
 import random
+import subprocess
+import sys
 import threading
 from importlib import import_module
 
@@ -42,6 +44,24 @@ def test_they_are_there(module, name):
         assert hasattr(import_module(module), name), MOVED % f"{module}.{name}"
     except ImportError:
         pytest.fail(MOVED % module)
+
+
+def test_what_is_seldom_used_of_keras_comes_when_it_is_asked_for():
+    program = """
+import sys
+from transfer.backend.startup import import_keras
+import_keras()
+import keras
+print(sorted({"sklearn", "matplotlib"} & {*sys.modules}))
+print(keras.wrappers.SKLearnClassifier.__name__, keras.visualization.plot_image_gallery.__name__)
+print(sorted({"sklearn", "matplotlib"} & {*sys.modules}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8")
+    assert done.stdout.splitlines() == [
+        "[]",
+        "SKLearnClassifier plot_image_gallery",
+        "['matplotlib', 'sklearn']",
+    ], MOVED % "what imports scikit-learn" + done.stderr
 
 
 def test_layer_names_begin_anew_and_go_on_behind_the_highest():
