@@ -23,7 +23,7 @@ ARROWS = {
     "transfer.intervals": "calibration metrics",
     "transfer.comparing": "calibration metrics",
     "transfer.machine": "",
-    "transfer.backend": "errors",
+    "transfer.backend": "errors machine",
     "transfer.pictures": "backend machine names calibration",
     "transfer.images": "errors names machine backend",
     "transfer.backbones": "errors backend images",

@@ -8,6 +8,7 @@ from typing import Any
 
 from transfer.backend.keras_private import seldom_used_comes_later
 from transfer.errors import InputError
+from transfer.machine.processors import thread_limit
 
 SETTINGS: dict[str, Any] = {
     "floatx": "float32",
@@ -36,9 +37,8 @@ def import_keras() -> None:
     """
     ours = "keras" not in sys.modules
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Workers are told their share of the processor in this way; TensorFlow does not listen to it.
-    if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", os.environ["OMP_NUM_THREADS"])
+    if threads := thread_limit():
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
     with without_chatter(), seldom_used_comes_later():
         import keras
 

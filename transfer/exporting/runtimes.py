@@ -1,6 +1,5 @@
 """Classifiers in any format behind one interface; only the runtime of the format is imported."""
 
-import os
 import threading
 from abc import abstractmethod
 from pathlib import Path
@@ -18,7 +17,7 @@ from transfer.errors import InputError
 from transfer.exporting.about import read_about
 from transfer.exporting.formats import FORMATS, OUTPUTS, Format, format_of
 from transfer.extraction.packages import import_without_reports, openvino_settings
-from transfer.machine.processors import processors
+from transfer.machine.processors import processors, thread_limit
 
 
 class ExportedModel(Protocol):
@@ -102,9 +101,7 @@ def _runtime(of: Format) -> Any:
 
 
 def _threads() -> int:
-    """The processors that may be used, or the share of them that a worker was told."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdecimal() else processors()
+    return thread_limit() or processors()
 
 
 class KerasModel(ExportedModel):

@@ -1,11 +1,11 @@
 """OpenVINO and what its makers build on it: imports that report nothing to them, and settings."""
 
-import os
 import sys
 from importlib import import_module
 from typing import Any
 
 from transfer.errors import InputError
+from transfer.machine.processors import thread_limit
 
 
 def import_openvino() -> Any:
@@ -48,6 +48,5 @@ def openvino_settings(precision: str = "f32") -> dict[str, Any]:
         # On processors that have bfloat16 it would be the default.
         "INFERENCE_PRECISION_HINT": precision,
     }
-    # Workers are told their share of the processor in this way, whoever starts them.
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    return settings | ({"INFERENCE_NUM_THREADS": int(threads)} if threads.isdecimal() else {})
+    threads = thread_limit()
+    return settings | ({"INFERENCE_NUM_THREADS": threads} if threads else {})

@@ -14,11 +14,28 @@ def processors() -> int:
     Batch systems bind a process to some processors (`taskset`, SLURM); containers and systemd
     limit its time, `docker run --cpus 2` to that of two.
     """
+    return max(1, min([_bound(), *map(math.ceil, _quotas())]))
+
+
+def thread_limit() -> int | None:
+    """How many threads a library may compute with, where it would take more by itself, else None.
+
+    Workers are told their share of the processors in OMP_NUM_THREADS, whoever starts them. Limits
+    of time are seen by no library: in a container with the time of two processors of 64 it would
+    start 64 threads, which then stand still together.
+    """
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal():
+        return max(1, int(told))
+    number = processors()
+    return number if number < _bound() else None
+
+
+def _bound() -> int:
+    """Processors that this process is bound to."""
     if hasattr(os, "sched_getaffinity"):
-        bound = len(os.sched_getaffinity(0))
-    else:  # macOS and Windows
-        bound = os.cpu_count() or 1
-    return max(1, min([bound, *map(math.ceil, _quotas())]))
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS and Windows
 
 
 def _quotas() -> Iterator[float]:

@@ -5,12 +5,13 @@ import os
 import pytest
 
 from tests.transfer.machine.control_groups import group, groups_are
-from transfer.machine.processors import processors
+from transfer.machine.processors import processors, thread_limit
 
 
 @pytest.fixture(autouse=True)
 def sixteen(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
 def test_a_process_may_be_bound_to_some(tmp_path, monkeypatch):
@@ -44,3 +45,16 @@ def test_version_1_has_other_files(quota, expected, tmp_path, monkeypatch):
     groups_are(monkeypatch, tmp_path, ["3:cpu,cpuacct:/job"], mounts)
     group(tmp_path / "cpu" / "job", cpu_cfs_quota_us=quota, cpu_cfs_period_us=100_000)
     assert processors() == expected
+
+
+def test_threads_are_limited_where_libraries_would_take_more(tmp_path, monkeypatch):
+    groups_are(monkeypatch, tmp_path, ["0::/a"], [("/", "cg", "cgroup2 cgroup2 rw")])
+    group(tmp_path / "cg" / "a", cpu_max="max 100000")
+    assert thread_limit() is None
+    group(tmp_path / "cg" / "a", cpu_max="250000 100000")
+    assert thread_limit() == 3
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 7})
+    assert thread_limit() is None  # they see themselves what they are bound to
+    for told, expected in (("5", 5), ("0", 1), ("2,1", None)):
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+        assert thread_limit() == expected
