@@ -13,29 +13,33 @@ if SIDE_BY_SIDE > 1:
 
 LONGEST = (
     "pipelines/test_all.py",
-    "docs/test_commands.py",
-    "transfer/exporting/test_exporter.py",
-    "transfer/extraction/test_openvino_engine.py",
-    "pipelines/extracting/test_worker_deaths.py",
-    "transfer/extraction/test_backends.py",
-    "pipelines/extracting/test_full_disk.py",
-    "pipelines/extracting/test_concurrency.py",
-    "transfer/test_classifier.py",
-    "pipelines/extracting/test_workers.py",
-    "transfer/heads/test_fitting.py",
     "pipelines/test_sweep.py",
-    "pipelines/extracting/test_kills.py",
-    "transfer/backbones/test_weights.py",
+    "transfer/heads/test_fitting.py",
+    "transfer/extraction/test_openvino_engine.py",
+    "transfer/exporting/test_exporter.py",
+    "docs/test_commands.py",
     "pipelines/test_finetune.py",
+    "transfer/test_classifier.py",
+    "pipelines/test_chosen_head.py",
+    "transfer/heads/test_bank.py",
+    "transfer/backbones/test_weights.py",
     "pipelines/test_head.py",
     "transfer/backbones/test_views.py",
+    "pipelines/extracting/test_kills.py",
+    "transfer/extraction/test_backends.py",
     "transfer/finetuning/test_tuning.py",
-    "transfer/heads/test_bank.py",
-    "transfer/heads/test_bank_on_backends.py",
     "docs/test_examples.py",
     "pipelines/machine/test_parallel.py",
+    "transfer/heads/test_bank_on_backends.py",
+    "pipelines/extracting/test_concurrency.py",
+    "pipelines/extracting/test_workers.py",
+    "pipelines/extracting/test_full_disk.py",
+    "transfer/heads/test_options.py",
+    "transfer/finetuning/test_augmentation.py",
+    "pipelines/test_cache.py",
+    "transfer/finetuning/test_suffix.py",
 )
-"""Files by the time that they take, down to some ten seconds; the order of the others is no
+"""Files by the time that they take, down to some twenty seconds; the order of the others is no
 matter."""
 assert all((Path(__file__).parent / name).is_file() for name in LONGEST), "one has moved"
 

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from transfer.backend.keras_private import seldom_used_comes_later
@@ -37,13 +37,12 @@ def import_keras() -> None:
     """
     ours = "keras" not in sys.modules
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if threads := thread_limit():
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
     with without_chatter(), seldom_used_comes_later():
         import keras
 
         keras.backend.backend()
     if ours:
+        _limit_threads()
         for name, value in SETTINGS.items():
             _setter(name)(value)
         keras.config.set_dtype_policy("float32")
@@ -53,6 +52,17 @@ def import_keras() -> None:
             f"stages expect the dtype policy float32, received {policy!r}; call "
             "keras.config.set_dtype_policy('float32') first"
         )
+
+
+def _limit_threads() -> None:
+    """Tells TensorFlow of a limit; by its variable, workers would be told that of this process."""
+    threads = thread_limit()
+    if not threads or "TF_NUM_INTRAOP_THREADS" in os.environ or "tensorflow" not in sys.modules:
+        return
+    import tensorflow as tf
+
+    with suppress(RuntimeError):  # another program's: it has computed already
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Settings of Keras that other programs, or a notebook, have changed."""
 
+import os
+import subprocess
 import sys
 
 import keras
@@ -75,3 +77,22 @@ def test_what_other_programs_left_behind_is_not_taken(monkeypatch):
             getattr(keras.config, f"set_{name}")(value)
         keras.config.set_dtype_policy("float32")
     assert found == before
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="for TensorFlow alone")
+def test_tensorflow_takes_its_share_and_leaves_those_of_workers_to_them():
+    program = """
+import os
+from transfer.backend.startup import import_keras
+import_keras()
+import tensorflow
+print(tensorflow.config.threading.get_intra_op_parallelism_threads())
+print({name for name in os.environ if name.startswith("TF_NUM")})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"OMP_NUM_THREADS": "3"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.stdout.splitlines() == ["3", "set()"], done.stderr
